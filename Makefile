@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+.PHONY: help book test lab lint bench lock clean
+
+PY := .venv/bin/python
+export PYTHON
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 8
+
+book: .venv/.ready  ## execute every chapter and build _build/html/index.html
+	@echo "book: executing the chapters that changed and building _build/html (first time 5-10 minutes)"
+	@$(PY) tools/build_book.py
+
+test: .venv/.ready  ## unit tests, then every chapter at quick budget
+	@echo "test: unit tests, then every chapter at quick budget (5-8 minutes)"
+	@BNNBOOK_FAST=1 $(PY) -m pytest --nbmake --nbmake-timeout=1200 --durations=10 tests book/chapters
+
+lab: .venv/.ready  ## open the chapters in JupyterLab
+	@echo "lab: starting JupyterLab (stop it with Ctrl-C)"
+	@.venv/bin/jupyter lab --notebook-dir=book/chapters
+
+lint: .venv/.ready  ## formatting, lint and types
+	@echo "lint: ruff and mypy (under a minute)"
+	@$(PY) -m ruff format --check . && $(PY) -m ruff check . && $(PY) -m mypy
+
+bench: .venv/.ready  ## side-by-side timings against peers
+	@echo "bench: timings against peers (about 5 minutes; leave the machine alone)"
+	@$(PY) -m benchmarks
+
+lock: .venv/.ready  ## renew requirements.lock from pyproject.toml
+	@echo "lock: resolving every dependency for all platforms (seconds)"
+	@$(PY) -m uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.12 --all-extras --upgrade pyproject.toml --output-file requirements.lock
+
+clean:  ## remove the built book and its execution cache
+	@rm -rf _build
+
+.venv/.ready: requirements.lock pyproject.toml tools/setup.sh
+	@sh tools/setup.sh

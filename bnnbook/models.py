@@ -1,0 +1,253 @@
+"""Bayesian neural networks as :class:`pymc.Model` objects.
+
+Every builder returns a model with the inputs in ``pm.Data`` containers ``X`` and ``y``,
+labelled ``coords``, one deterministic with the network's output and one likelihood ``obs``.
+
+A network of :math:`L` hidden layers computes, for one input row :math:`x`,
+
+.. math::
+    h^0 = x, \\qquad h^l = g(h^{l-1} W^l + b^l), \\qquad f = h^L W^{out} + b^{out},
+
+with the weights named ``w1, ..., wL, w_out`` and the biases ``b1, ..., bL, b_out``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.data import MinibatchOp
+from pytensor.tensor import TensorVariable
+
+__all__ = ["ACTIVATIONS", "mlp_classifier"]
+
+
+def _gelu(x: TensorVariable) -> TensorVariable:
+    """Gaussian error linear unit, x Phi(x) (Hendrycks and Gimpel 2016, eq. 2), not its tanh fit."""
+    return 0.5 * x * (1.0 + pt.erf(x / np.sqrt(2.0)))
+
+
+ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
+    "tanh": pt.tanh,
+    "relu": lambda x: pt.maximum(x, 0.0),
+    "gelu": _gelu,
+    "sigmoid": pm.math.sigmoid,
+}
+"""Activation functions by name."""
+
+
+def mlp_classifier(
+    X: Any,
+    y: Any,
+    hidden: Sequence[int] = (5, 5),
+    *,
+    n_classes: int = 2,
+    activation: str = "tanh",
+    bias: bool = False,
+    prior_sd: float | Sequence[float] | str = 1.0,
+    total_size: int | None = None,
+) -> pm.Model:
+    """Build a fully connected network with a Bernoulli or categorical likelihood.
+
+    Weights and biases have independent normal priors with mean 0 (Neal 1996, ch. 1).
+
+    Parameters
+    ----------
+    X : array (n, d), or a tensor of ``pm.Minibatch``
+        Inputs, real and finite.
+    y : integer array (n,), or a tensor of the same ``pm.Minibatch`` call
+        Class labels 0, ..., ``n_classes`` - 1.
+    hidden : sequence of int
+        Units per hidden layer, from the input on.
+    n_classes : int
+        2 gives one output unit and a Bernoulli likelihood; K > 2 gives K output units and a
+        categorical likelihood through a softmax.
+    activation : {"tanh", "relu", "gelu", "sigmoid"}
+    bias : bool
+        Whether each layer has biases. Their prior sd is the layer's ``prior_sd`` (with
+        "1/sqrt(fan_in)" too).
+    prior_sd : float, sequence of float, or "1/sqrt(fan_in)"
+        Prior standard deviation of the weights: one number for all layers, one per layer (hidden
+        layers first, output last), or scaled by the layer's number of inputs.
+    total_size : int, optional
+        Number of rows in the full data, with minibatch tensors: the likelihood is then scaled by
+        ``total_size`` / batch size. Required for tensors, refused for arrays.
+
+    Returns
+    -------
+    pymc.Model
+        Data ``X`` (obs_id, feature) and ``y`` (obs_id,); weights ``w1`` (feature, hidden_1),
+        ``w2`` (hidden_1, hidden_2), ..., ``w_out``, which is (hidden_L,) for two classes and
+        (hidden_L, class) for more; deterministic ``p``, the probability of class 1, (obs_id,), or
+        of each class, (obs_id, class); likelihood ``obs`` (obs_id,).
+
+    Raises
+    ------
+    TypeError
+        If labels or ``hidden`` are not integers, or only one of X and y is a tensor.
+    ValueError
+        If shapes disagree, a value is not finite, a label is out of range, a layer is empty, or an
+        option is unknown.
+    """
+    widths = _check_hidden(hidden)
+    act = _check_activation(activation)
+    if not isinstance(n_classes, int | np.integer) or n_classes < 2:
+        raise ValueError(f"n_classes must be an integer of at least 2, got {n_classes!r}")
+
+    minibatch = isinstance(X, TensorVariable) or isinstance(y, TensorVariable)
+    if minibatch:
+        X, y = _check_minibatch(X, y, n_classes, total_size)
+        n_features = X.type.shape[1]
+        coords: dict[str, Any] = {}
+    else:
+        if total_size is not None:
+            raise ValueError(
+                "total_size belongs to pm.Minibatch tensors; with arrays the likelihood already "
+                f"counts every row once, got total_size={total_size!r}"
+            )
+        X = _check_inputs(X)
+        y = _check_labels(y, n_classes)
+        if len(X) != len(y):
+            raise ValueError(f"X and y must have the same length, got {len(X)} and {len(y)}")
+        n_features = X.shape[1]
+        coords = {"obs_id": np.arange(len(X))}
+
+    sds = _layer_sds(prior_sd, [n_features, *widths])
+    coords["feature"] = np.arange(n_features)
+    coords |= {f"hidden_{i}": np.arange(width) for i, width in enumerate(widths, start=1)}
+    if n_classes > 2:
+        coords["class"] = np.arange(n_classes)
+    row = None if minibatch else "obs_id"
+
+    with pm.Model(coords=coords) as model:
+        if not minibatch:
+            X = pm.Data("X", X, dims=("obs_id", "feature"))
+            y = pm.Data("y", y, dims="obs_id")
+        h, below = X, "feature"
+        for i, sd in enumerate(sds[:-1], start=1):
+            h = act(_dense(h, str(i), (below, f"hidden_{i}"), sd, bias))
+            below = f"hidden_{i}"
+        out_dims = (below,) if n_classes == 2 else (below, "class")
+        logit = _dense(h, "_out", out_dims, sds[-1], bias)
+        if n_classes == 2:
+            pm.Deterministic("p", pm.math.sigmoid(logit), dims=row)
+            pm.Bernoulli("obs", logit_p=logit, observed=y, dims=row, total_size=total_size)
+        else:
+            pm.Deterministic("p", pm.math.softmax(logit, axis=-1), dims=(row, "class"))
+            pm.Categorical("obs", logit_p=logit, observed=y, dims=row, total_size=total_size)
+    return model
+
+
+def _dense(
+    h: TensorVariable, suffix: str, dims: tuple[str, ...], sd: float, bias: bool
+) -> TensorVariable:
+    """One affine layer, ``h @ w + b``, in the current model."""
+    weights = pm.Normal(f"w{suffix}", 0.0, sd, dims=dims)
+    out = pt.dot(h, weights)
+    if bias:
+        out = out + pm.Normal(f"b{suffix}", 0.0, sd, dims=dims[1:] or None)
+    return out
+
+
+def _layer_sds(prior_sd: float | Sequence[float] | str, fan_in: Sequence[int]) -> list[float]:
+    """Prior standard deviation of each layer's weights, output layer last."""
+    if isinstance(prior_sd, str):
+        if prior_sd != "1/sqrt(fan_in)":
+            raise ValueError(
+                "prior_sd must be a number, one number per layer or '1/sqrt(fan_in)', "
+                f"got {prior_sd!r}"
+            )
+        return [1.0 / np.sqrt(n) for n in fan_in]
+    sds = list(prior_sd) if isinstance(prior_sd, Sequence) else [prior_sd] * len(fan_in)
+    if len(sds) != len(fan_in):
+        raise ValueError(
+            f"prior_sd must give one number for each of the {len(fan_in)} layers "
+            f"(hidden and output), got {len(sds)}"
+        )
+    if not all(isinstance(sd, int | float) and np.isfinite(sd) and sd > 0 for sd in sds):
+        raise ValueError(f"prior_sd must be positive and finite, got {prior_sd!r}")
+    return [float(sd) for sd in sds]
+
+
+def _check_hidden(hidden: Sequence[int]) -> tuple[int, ...]:
+    widths = tuple(hidden)
+    if not widths:
+        raise ValueError("hidden must name at least one layer, got none")
+    for width in widths:
+        if not isinstance(width, int | np.integer) or isinstance(width, bool):
+            raise TypeError(f"hidden must hold integers, got {width!r}")
+        if width < 1:
+            raise ValueError(f"every hidden layer needs at least 1 unit, got {width}")
+    return tuple(int(width) for width in widths)
+
+
+def _check_activation(activation: str) -> Callable[[TensorVariable], TensorVariable]:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+    return ACTIVATIONS[activation]
+
+
+def _check_inputs(X: Any) -> np.ndarray:
+    X = np.asarray(X)
+    if X.dtype.kind not in "fiub":
+        raise TypeError(f"X must be real numbers, got dtype {X.dtype}")
+    if X.ndim != 2:
+        raise ValueError(f"X must have two axes (rows, features), got shape {X.shape}")
+    if X.size == 0:
+        raise ValueError(f"X must not be empty, got shape {X.shape}")
+    if not np.isfinite(X).all():
+        row, column = np.argwhere(~np.isfinite(X))[0]
+        raise ValueError(f"X must be finite, got {X[row, column]} in row {row}, column {column}")
+    return X.astype(np.float64, copy=False)
+
+
+def _check_labels(y: Any, n_classes: int) -> np.ndarray:
+    y = np.asarray(y)
+    if y.ndim != 1:
+        raise ValueError(f"y must have one axis (rows), got shape {y.shape}")
+    if y.dtype.kind not in "iub":
+        raise TypeError(f"y must hold integer labels 0..{n_classes - 1}, got dtype {y.dtype}")
+    if y.size and (y.min() < 0 or y.max() >= n_classes):
+        bad = y[(y < 0) | (y >= n_classes)][0]
+        raise ValueError(f"y must hold labels 0..{n_classes - 1}, got {bad}")
+    return y.astype(np.int64, copy=False)
+
+
+def _check_minibatch(
+    X: Any, y: Any, n_classes: int, total_size: int | None
+) -> tuple[TensorVariable, TensorVariable]:
+    """Check the pair and redraw it with labels in the integer type that PyMC observes.
+
+    PyMC narrows observed int64 to int32 by a cast, and then refuses the cast minibatch.
+    """
+    if not (isinstance(X, TensorVariable) and isinstance(y, TensorVariable)):
+        raise TypeError(
+            "X and y must both be arrays or both come from one pm.Minibatch call, "
+            f"got {type(X).__name__} and {type(y).__name__}"
+        )
+    if not (X.owner and isinstance(X.owner.op, MinibatchOp) and X.owner is y.owner):
+        raise ValueError(
+            "X and y must come from one pm.Minibatch(X, y, batch_size=...) call, "
+            "else their rows are mispaired"
+        )
+    if total_size is None:
+        raise ValueError(
+            "total_size must be given with minibatch tensors, else the likelihood is "
+            "under-weighted by N/n"
+        )
+    if isinstance(total_size, bool) or not isinstance(total_size, int):
+        raise TypeError(f"total_size must be a Python int, got {total_size!r}")
+    inputs, outputs = X.owner.inputs, X.owner.outputs
+    full_X, full_y = (inputs[outputs.index(tensor)].eval() for tensor in (X, y))
+    full_X, full_y = _check_inputs(full_X), _check_labels(full_y, n_classes)
+    if total_size != len(full_X):
+        raise ValueError(
+            f"total_size must be the {len(full_X)} rows behind the minibatch, got {total_size}"
+        )
+    batch_size = X.type.shape[0]
+    if batch_size > len(full_X):
+        raise ValueError(f"batch_size must be at most the {len(full_X)} rows, got {batch_size}")
+    return pm.Minibatch(full_X, full_y.astype(np.int32), batch_size=batch_size)
