@@ -142,7 +142,7 @@ def mlp_classifier(
 
 
 def _dense(
-    h: TensorVariable, suffix: str, dims: tuple[str, ...], sd: float, bias: bool
+    h: TensorVariable, suffix: str, dims: tuple[str, ...], sd: np.float64, bias: bool
 ) -> TensorVariable:
     """One affine layer, ``h @ w + b``, in the current model."""
     weights = pm.Normal(f"w{suffix}", 0.0, sd, dims=dims)
@@ -152,7 +152,7 @@ def _dense(
     return out
 
 
-def _layer_sds(prior_sd: float | Sequence[float] | str, fan_in: Sequence[int]) -> list[float]:
+def _layer_sds(prior_sd: float | Sequence[float] | str, fan_in: Sequence[int]) -> list[np.float64]:
     """Prior standard deviation of each layer's weights, output layer last."""
     if isinstance(prior_sd, str):
         if prior_sd != "1/sqrt(fan_in)":
@@ -160,8 +160,8 @@ def _layer_sds(prior_sd: float | Sequence[float] | str, fan_in: Sequence[int]) -
                 "prior_sd must be a number, one number per layer or '1/sqrt(fan_in)', "
                 f"got {prior_sd!r}"
             )
-        return [1.0 / np.sqrt(n) for n in fan_in]
-    sds = list(prior_sd) if isinstance(prior_sd, Sequence) else [prior_sd] * len(fan_in)
+        return [np.float64(1.0 / np.sqrt(n)) for n in fan_in]
+    sds = [prior_sd] * len(fan_in) if isinstance(prior_sd, int | float) else list(prior_sd)
     if len(sds) != len(fan_in):
         raise ValueError(
             f"prior_sd must give one number for each of the {len(fan_in)} layers "
@@ -169,7 +169,8 @@ def _layer_sds(prior_sd: float | Sequence[float] | str, fan_in: Sequence[int]) -
         )
     if not all(isinstance(sd, int | float) and np.isfinite(sd) and sd > 0 for sd in sds):
         raise ValueError(f"prior_sd must be positive and finite, got {prior_sd!r}")
-    return [float(sd) for sd in sds]
+    # PyTensor keeps a Python float as float32 where that is exact, and then its log is too
+    return [np.float64(sd) for sd in sds]
 
 
 def _check_hidden(hidden: Sequence[int]) -> tuple[int, ...]:
