@@ -1,0 +1,24 @@
+"""Inference for any PyMC model; every function returns an ``xarray.DataTree``."""
+
+from bnnbook.inference.advi import (
+    ADVIState,
+    EarlyStopping,
+    Tracker,
+    cyclical_annealing,
+    fit_advi,
+    linear_annealing,
+)
+from bnnbook.inference.checks import DivergedError
+from bnnbook.inference.log_density import LogDensity, compile_log_density
+
+__all__ = [
+    "ADVIState",
+    "DivergedError",
+    "EarlyStopping",
+    "LogDensity",
+    "Tracker",
+    "compile_log_density",
+    "cyclical_annealing",
+    "fit_advi",
+    "linear_annealing",
+]

@@ -1,0 +1,481 @@
+"""Automatic differentiation variational inference (Kucukelbir et al. 2017) in one compiled loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from bnnbook.inference.checks import (
+    DivergedError,
+    batch_rows,
+    positive_int,
+    positive_number,
+    seed_int,
+)
+from bnnbook.inference.log_density import LogDensity, compile_log_density
+from bnnbook.inference.progress import progress_bar
+from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
+
+__all__ = [
+    "ADVIState",
+    "EarlyStopping",
+    "Tracker",
+    "cyclical_annealing",
+    "fit_advi",
+    "linear_annealing",
+]
+
+METHODS = ("advi", "fullrank_advi")
+LOG_2PI = float(np.log(2 * np.pi))
+INITIAL_SD = 0.1  # small enough that the first gradients see the network and not the noise
+
+Schedule = Callable[[float], float]
+Callback = Callable[["ADVIState", np.ndarray, int], None]
+
+
+class _Shared(NamedTuple):
+    """The part of a shared variable that PyMC's own callbacks read."""
+
+    value: np.ndarray
+
+    def get_value(self) -> np.ndarray:
+        return self.value
+
+
+@dataclass(frozen=True)
+class ADVIState:
+    """What a callback sees: the variational parameters after ``step`` steps.
+
+    ``mean`` and ``sd`` are dicts of arrays by unconstrained variable; ``elbo`` is the last step's,
+    per full data set; ``params`` serves ``pm.callbacks.CheckParametersConvergence``.
+    """
+
+    step: int
+    elbo: float
+    seconds: float
+    flat_mean: np.ndarray
+    flat_sd: np.ndarray
+    density: LogDensity = field(repr=False)
+
+    @cached_property
+    def mean(self) -> dict[str, np.ndarray]:
+        return self.density.split(self.flat_mean)
+
+    @cached_property
+    def sd(self) -> dict[str, np.ndarray]:
+        return self.density.split(self.flat_sd)
+
+    @property
+    def params(self) -> list[_Shared]:
+        return [_Shared(self.flat_mean), _Shared(self.flat_sd)]
+
+
+class Tracker:
+    """Callback that records functions of the state, such as ``mean=lambda s: s.mean["w1"]``.
+
+    ``tracker["mean"]`` is then an array with one row per call, and ``tracker.steps`` the steps.
+    """
+
+    def __init__(self, **functions: Callable[[ADVIState], Any]) -> None:
+        if not functions:
+            raise ValueError("Tracker needs at least one function, as name=function")
+        self._functions = functions
+        self._records: dict[str, list[Any]] = {name: [] for name in functions}
+        self.steps: list[int] = []
+
+    def __call__(self, state: ADVIState, losses: np.ndarray, step: int) -> None:
+        self.steps.append(step)
+        for name, function in self._functions.items():
+            self._records[name].append(function(state))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.array(self._records[name])
+
+
+class EarlyStopping:
+    """Callback that stops once the ELBO has stopped rising.
+
+    Compares the mean ELBO of the last ``window`` steps with that of the window before, and stops
+    when the gain is below ``tolerance`` nats or within two standard errors of nothing.
+    """
+
+    def __init__(self, *, window: int = 2000, tolerance: float = 0.5) -> None:
+        self.window = positive_int("window", window)
+        self.tolerance = positive_number("tolerance", tolerance)
+
+    def __call__(self, state: ADVIState, losses: np.ndarray, step: int) -> None:
+        if len(losses) < 2 * self.window:
+            return
+        before = -losses[-2 * self.window : -self.window]
+        after = -losses[-self.window :]
+        if after.mean() - before.mean() < self.tolerance:
+            raise StopIteration(
+                f"ELBO gained {after.mean() - before.mean():.2f} nats over {self.window} steps, "
+                f"less than {self.tolerance}"
+            )
+
+
+def linear_annealing(warmup: float = 0.05, full: float = 0.05) -> Schedule:
+    """KL weight near 0 for the first ``warmup`` of the run, 1 for the last ``full``, linear between.
+
+    Raises
+    ------
+    ValueError
+        If a fraction lies outside [0, 1] or the two overlap.
+    """
+    for name, value in {"warmup": warmup, "full": full}.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be a fraction in [0, 1], got {value}")
+    if warmup + full > 1:
+        raise ValueError(f"warmup and full must not overlap, got {warmup} + {full} > 1")
+
+    def kl_weight(fraction: float) -> float:
+        if fraction >= 1 - full:
+            return 1.0
+        return min(max((fraction - warmup) / max(1 - full - warmup, 1e-12), 1e-6), 1.0)
+
+    return kl_weight
+
+
+def cyclical_annealing(n_cycles: int = 4, rise: float = 0.5) -> Schedule:
+    """KL weight that rises from near 0 to 1 over the first ``rise`` of each cycle (Fu et al. 2019)."""
+    cycles = positive_int("n_cycles", n_cycles)
+    if not 0 < rise <= 1:
+        raise ValueError(f"rise must be a fraction in (0, 1], got {rise}")
+
+    def kl_weight(fraction: float) -> float:
+        phase = (fraction * cycles) % 1.0 if fraction < 1 else 1.0
+        return min(max(phase / rise, 1e-6), 1.0)
+
+    return kl_weight
+
+
+def fit_advi(
+    model: pm.Model,
+    n: int = 30_000,
+    *,
+    method: str = "advi",
+    batch_size: int | None = None,
+    kl_annealing: Schedule | None = None,
+    learning_rate: float | Callable[[float], float] = 0.01,
+    callbacks: Sequence[Callback] = (),
+    callback_every: int = 100,
+    n_starts: int = 1,
+    draws: int = 1000,
+    seed: int,
+    progressbar: bool = True,
+) -> xr.DataTree:
+    r"""Fit a normal approximation on the unconstrained space by stochastic gradient ascent.
+
+    Each step draws one :math:`\xi \sim N(0, I)`, sets :math:`\theta = m + L \xi` and follows the
+    gradient of :math:`\log p(D, \theta) - \log q(\theta)` with Adam (Kucukelbir et al. 2017, eqs.
+    5 and 9; Kingma and Ba 2015, algorithm 1): the estimator of ``pm.fit``, in one compiled loop.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        Any model without discrete free variables. A model with ``pm.Minibatch`` data is fitted on
+        minibatches of its own size.
+    n : int
+        Number of steps.
+    method : {"advi", "fullrank_advi"}
+        Diagonal L, or a full lower triangle.
+    batch_size : int, optional
+        Rows per step, drawn with replacement from the model's ``pm.Data`` containers, with the
+        likelihood weighted by N / batch_size.
+    kl_annealing : function of the run's fraction, optional
+        Weight of log q - log prior, such as :func:`linear_annealing`.
+    learning_rate : float or function of the run's fraction
+        Adam's step size.
+    callbacks : sequence of ``callback(state, losses, step)``
+        Called every ``callback_every`` steps with an :class:`ADVIState` and the losses (negative
+        ELBO) so far; one that raises ``StopIteration`` ends the fit.
+    n_starts : int
+        Independent starts, of which the best final ELBO (mean over the last tenth) is kept.
+    draws : int
+        Draws from the fitted approximation.
+    seed : int
+    progressbar : bool
+
+    Returns
+    -------
+    xarray.DataTree
+        ``posterior`` (chain, draw, ...), ``sample_stats`` (``log_q``), ``history`` (step: ``elbo``
+        per full data set in nats, ``seconds``, ``data_seen`` rows, ``kl_weight``), ``variational``
+        (stat: mean, sd). Attributes ``stopped`` and ``interrupted`` say how the run ended.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown method or an argument out of range.
+    DivergedError
+        If the ELBO stops being finite: names the step and the last finite value.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
+    n, draws = positive_int("n", n), positive_int("draws", draws)
+    n_starts = positive_int("n_starts", n_starts)
+    callback_every = positive_int("callback_every", callback_every)
+    seed = seed_int(seed)
+    rate: Callable[[float], float]
+    if callable(learning_rate):
+        rate = learning_rate
+    else:
+        constant = positive_number("learning_rate", learning_rate)
+        rate = lambda fraction: constant  # noqa: E731
+    density = compile_log_density(model)
+    own = density.batch_size
+    if own is not None and batch_size not in (None, own):
+        raise ValueError(f"batch_size is already {own} in the model's pm.Minibatch")
+    rows = batch_rows(batch_size if own is None and batch_size else own or density.N, density.N)
+    _check_batch_argument(batch_size, density)
+
+    block = callback_every if callbacks else min(max(n // 100, 50), 1000)
+    compiled, compile_seconds = _compile_block(density, method, rows, block)
+    fractions = np.arange(n) / n
+    rates = np.array([rate(f) for f in fractions])
+    weights = np.array([kl_annealing(f) if kl_annealing else 1.0 for f in fractions])
+
+    best: _Run | None = None
+    finals = []
+    for start in range(n_starts):
+        run = _run(
+            compiled, density, method, n, block, rows, rates, weights, callbacks,
+            seed=int(np.random.SeedSequence([seed, start]).generate_state(1)[0]),
+            label=method if n_starts == 1 else f"{method} {start + 1}/{n_starts}",
+            progressbar=progressbar,
+        )  # fmt: skip
+        finals.append(run.final_elbo)
+        if best is None or run.final_elbo > best.final_elbo:
+            best = run
+        if run.ended == "interrupted":
+            break
+    assert best is not None
+    return _result(
+        best, density, method, rows, draws, seed, compile_seconds, finals, weights,
+        annealed=kl_annealing is not None,
+        settings={
+            "n": n, "method": method, "batch_size": rows, "n_starts": n_starts, "draws": draws,
+            "learning_rate": None if callable(learning_rate) else learning_rate,
+            "optimizer": "adam", "kl_annealing": kl_annealing is not None,
+        },
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One start's outcome."""
+
+    mean: np.ndarray
+    chol: np.ndarray  # (D,) diagonal or (D, D)
+    elbo: np.ndarray
+    seconds: np.ndarray
+    ended: str
+
+    @property
+    def final_elbo(self) -> float:
+        return float(self.elbo[-max(len(self.elbo) // 10, 1) :].mean()) if len(self.elbo) else -np.inf
+
+
+def _check_batch_argument(batch_size: int | None, density: LogDensity) -> None:
+    if batch_size is None or density.batch_size is not None:
+        return
+    if not any(density.batched):
+        raise ValueError(
+            "batch_size needs the data in pm.Data containers (or pm.Minibatch), got a model with "
+            "none of the data's length"
+        )
+
+
+def _cholesky(method: str, scale: Any) -> Any:
+    """Lower triangle from its parameters: softplus on the diagonal, as PyMC has it."""
+    if method == "advi":
+        return jax.nn.softplus(scale)
+    return jnp.tril(scale, -1) + jnp.diag(jax.nn.softplus(jnp.diag(scale)))
+
+
+def _compile_block(
+    density: LogDensity, method: str, rows: int, block: int
+) -> tuple[Callable[..., Any], float]:
+    """Compile up to ``block`` Adam steps on (mean, scale), with a run-time number of steps."""
+    D, N = density.size, density.N
+    subsample = rows < N
+    weight = N / rows if density.batch_size is None else 1.0
+    data = tuple(jnp.asarray(a) for a in density.data)
+
+    def log_terms(params: tuple, xi: jax.Array, index: jax.Array) -> tuple:
+        mean, scale = params
+        chol = _cholesky(method, scale)
+        if method == "advi":
+            theta, log_det = mean + chol * xi, jnp.log(chol).sum()
+        else:
+            theta, log_det = mean + chol @ xi, jnp.log(jnp.diag(chol)).sum()
+        log_q = -0.5 * (xi @ xi) - 0.5 * D * LOG_2PI - log_det
+        batch = tuple(
+            a[index] if subsample and batched else a
+            for a, batched in zip(data, density.batched, strict=True)
+        )
+        return density.log_prior(theta, batch) - log_q, weight * density.log_likelihood(theta, batch)
+
+    def objective(params: tuple, xi: Any, index: Any, kl_weight: Any) -> tuple:
+        minus_kl, likelihood = log_terms(params, xi, index)
+        return kl_weight * minus_kl + likelihood, minus_kl + likelihood
+
+    gradient = jax.grad(objective, has_aux=True)
+
+    def run(state: tuple, key: jax.Array, steps: Any, rates: Any, kl_weights: Any) -> tuple:
+        noise_key, index_key = jax.random.split(key)
+        noise = jax.random.normal(noise_key, (block, D))
+        indices = jax.random.randint(index_key, (block, rows if subsample else 1), 0, N)
+
+        def step(i: Any, carry: tuple) -> tuple:
+            params, m1, m2, count, elbos = carry
+            grads, elbo = gradient(params, noise[i], indices[i], kl_weights[i])
+            count = count + 1
+            m1 = jax.tree.map(lambda a, g: 0.9 * a + 0.1 * g, m1, grads)
+            m2 = jax.tree.map(lambda a, g: 0.999 * a + 0.001 * g * g, m2, grads)
+            c1, c2 = 1 - 0.9**count, 1 - 0.999**count
+            params = jax.tree.map(
+                lambda p, a, b: p + rates[i] * (a / c1) / (jnp.sqrt(b / c2) + 1e-8), params, m1, m2
+            )
+            return params, m1, m2, count, elbos.at[i].set(elbo)
+
+        carry = (*state, jnp.zeros(block))
+        *state, elbos = jax.lax.fori_loop(0, steps, step, carry)
+        return tuple(state), elbos
+
+    clock = time.perf_counter()
+    example = (_initial_state(density, method, seed=0), jax.random.key(0), 0, *(np.zeros(block),) * 2)
+    compiled = jax.jit(run).lower(*example).compile()
+    return compiled, time.perf_counter() - clock
+
+
+def _initial_state(density: LogDensity, method: str, seed: int) -> tuple:
+    """Means near the model's initial point, jittered to break the network's symmetry."""
+    mean = jnp.asarray(density.initial_points(1, jitter=0.5, seed=seed)[0])
+    scale = jnp.full(mean.shape, np.log(np.expm1(INITIAL_SD)))
+    params = (mean, scale if method == "advi" else jnp.diag(scale))
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return params, zeros, zeros, jnp.asarray(0.0)
+
+
+def _run(
+    compiled: Callable[..., Any], density: LogDensity, method: str, n: int, block: int, rows: int,
+    rates: np.ndarray, weights: np.ndarray, callbacks: Sequence[Callback], *, seed: int, label: str,
+    progressbar: bool,
+) -> _Run:  # fmt: skip
+    """Run the compiled blocks until done, stopped or interrupted."""
+    state = _initial_state(density, method, seed)
+    keys = jax.random.split(jax.random.key(seed), -(-n // block))
+    elbo, seconds = np.empty(n), np.empty(n)
+    done, ended = 0, "finished"
+    clock = time.perf_counter()
+    with progress_bar(label, n, show=progressbar, value_name="ELBO") as update:
+        try:
+            for key in keys:
+                steps = min(block, n - done)
+                pad = np.zeros(block - steps)
+                state, values = compiled(
+                    state, key, steps, np.append(rates[done : done + steps], pad),
+                    np.append(weights[done : done + steps], pad),
+                )  # fmt: skip
+                elbo[done : done + steps] = np.asarray(values)[:steps]
+                now = time.perf_counter() - clock
+                before = seconds[done - 1] if done else 0.0
+                seconds[done : done + steps] = np.linspace(before, now, steps + 1)[1:]
+                _check_finite(elbo, done, steps)
+                done += steps
+                update(done, float(elbo[done - 1]))
+                _call(callbacks, state, elbo[:done], now, density, method)
+        except StopIteration as stop:
+            ended = f"stopped at step {done}: {stop}"
+        except KeyboardInterrupt:
+            ended = "interrupted"
+    params = state[0]
+    chol = np.asarray(_cholesky(method, params[1]))
+    return _Run(np.asarray(params[0]), chol, elbo[:done], seconds[:done], ended)
+
+
+def _check_finite(elbo: np.ndarray, done: int, steps: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(elbo[done : done + steps]))
+    if bad.size:
+        step = done + int(bad[0])
+        last = f"{elbo[step - 1]:.6g}" if step else "none"
+        raise DivergedError(
+            f"the ELBO became {elbo[step]} at step {step + 1}; last finite ELBO: {last}. "
+            "Try a smaller learning_rate"
+        )
+
+
+def _call(
+    callbacks: Sequence[Callback], state: tuple, elbo: np.ndarray, seconds: float,
+    density: LogDensity, method: str,
+) -> None:  # fmt: skip
+    if not callbacks:
+        return
+    params = state[0]
+    chol = np.asarray(_cholesky(method, params[1]))
+    sd = chol if method == "advi" else np.sqrt((chol**2).sum(axis=1))
+    seen = ADVIState(len(elbo), float(elbo[-1]), seconds, np.asarray(params[0]), sd, density)
+    for callback in callbacks:
+        try:
+            callback(seen, -elbo, len(elbo))
+        except (StopIteration, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            name = getattr(callback, "__name__", type(callback).__name__)
+            raise RuntimeError(
+                f"callback {name} raised {type(error).__name__} at step {len(elbo)}: {error}"
+            ) from error
+
+
+def _result(
+    run: _Run, density: LogDensity, method: str, rows: int, draws: int, seed: int,
+    compile_seconds: float, finals: list[float], weights: np.ndarray, *, annealed: bool,
+    settings: dict[str, Any],
+) -> xr.DataTree:  # fmt: skip
+    xi = np.random.default_rng([seed, 1]).normal(size=(draws, density.size))
+    shift = run.chol * xi if method == "advi" else xi @ run.chol.T
+    diagonal = run.chol if method == "advi" else np.diag(run.chol)
+    log_q = -0.5 * (xi**2).sum(axis=1) - 0.5 * density.size * LOG_2PI - np.log(diagonal).sum()
+    sd = run.chol if method == "advi" else np.sqrt((run.chol**2).sum(axis=1))
+    steps = np.arange(1, len(run.elbo) + 1)
+    history = {
+        "elbo": ("step", run.elbo),
+        "seconds": ("step", run.seconds),
+        "data_seen": ("step", steps * rows),
+    }
+    if annealed:
+        history["kl_weight"] = ("step", weights[: len(steps)])
+    variational = value_dataset(density, {"mean": run.mean, "sd": sd})
+    if method == "fullrank_advi":
+        variational["covariance"] = (("parameter", "parameter_"), run.chol @ run.chol.T)
+    data = tuple(jnp.asarray(a) for a in density.data)
+    return result_tree(
+        density,
+        posterior_dataset(density, (run.mean + shift)[None], data),
+        sample_stats={"log_q": log_q[None]},
+        method=method,
+        settings=settings,
+        seed=seed,
+        n=rows,
+        seconds=float(run.seconds[-1]) if len(run.seconds) else 0.0,
+        compile_seconds=compile_seconds,
+        history=xr.Dataset(history, coords={"step": steps}),
+        groups={"variational": variational},
+        attrs={
+            "stopped": run.ended,
+            "interrupted": run.ended == "interrupted",
+            "final_elbo": run.final_elbo,
+            "final_elbo_by_start": finals,
+        },
+    )

@@ -1,0 +1,44 @@
+"""Checks of arguments that several methods share, and the errors they raise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["DivergedError", "positive_int", "positive_number", "seed_int"]
+
+
+class DivergedError(RuntimeError):
+    """An optimiser or sampler left the finite numbers; the message says at which step."""
+
+
+def positive_int(name: str, value: object) -> int:
+    """Return ``value`` as an int of at least 1, or raise naming the argument."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return int(value)
+
+
+def positive_number(name: str, value: object) -> float:
+    """Return ``value`` as a positive, finite float, or raise naming the argument."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+    return float(value)
+
+
+def seed_int(seed: object) -> int:
+    """Return ``seed`` as a non-negative int, or raise."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise TypeError(f"seed must be a non-negative integer, got {seed!r}")
+    return int(seed)
+
+
+def batch_rows(batch_size: object, n_rows: int) -> int:
+    """Return a batch size between 1 and ``n_rows``, or raise."""
+    size = positive_int("batch_size", batch_size)
+    if size > n_rows:
+        raise ValueError(f"batch_size must be at most the {n_rows} rows of the data, got {size}")
+    return size

@@ -1,0 +1,239 @@
+"""The log density of any PyMC model as JAX functions of one flat vector and of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pymc as pm
+from pymc.data import MinibatchOp
+from pymc.initial_point import make_initial_point_fn
+from pytensor.compile import SharedVariable
+from pytensor.compile.mode import get_mode
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors, graph_inputs
+from pytensor.link.jax.dispatch import jax_funcify
+from pytensor.raise_op import CheckAndRaise
+
+__all__ = ["LogDensity", "compile_log_density", "jax_function"]
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class LogDensity:
+    """A model's log density on the unconstrained space, as JAX functions.
+
+    With theta of shape (D,) and ``data`` a tuple of arrays in the order of ``data_names``, the log
+    joint density is ``log_prior(theta, data) + log_likelihood(theta, data)``.
+
+    Attributes
+    ----------
+    log_prior : function (theta, data) -> scalar
+        Sum over the free variables, with the log Jacobian of their transforms if asked for.
+    log_likelihood : function (theta, data) -> scalar
+        Sum over the rows given, rescaled only where the model itself carries ``total_size``.
+    constrain : function (theta, data) -> dict of arrays
+        Free variables in the model's own space.
+    data_names, data : tuple
+        The model's data containers and their current values; minibatches come back as full data.
+    batched : tuple of bool
+        Which containers have the data axis (length N) first.
+    N : int
+        Rows in the full data.
+    batch_size : int or None
+        Rows in the model's own ``pm.Minibatch``, if it has one.
+    names, shapes : tuple
+        Unconstrained value variables, in the order in which theta holds them.
+    dims : dict
+        Dimension names of the free variables; coords their labels.
+    """
+
+    log_prior: Callable[[Array, tuple], Array]
+    log_likelihood: Callable[[Array, tuple], Array]
+    constrain: Callable[[Array, tuple], dict[str, Array]]
+    data_names: tuple[str, ...]
+    data: tuple[np.ndarray, ...]
+    batched: tuple[bool, ...]
+    N: int
+    batch_size: int | None
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    dims: dict[str, tuple[str, ...]]
+    coords: dict[str, Any]
+    model: pm.Model
+
+    @property
+    def size(self) -> int:
+        """Number of unconstrained parameters D."""
+        return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    def split(self, theta: Any) -> dict[str, Any]:
+        """Cut (..., D) into the value variables by name, (..., *shape)."""
+        parts, start = {}, 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            stop = start + int(np.prod(shape))
+            parts[name] = theta[..., start:stop].reshape(*theta.shape[:-1], *shape)
+            start = stop
+        return parts
+
+    def initial_points(self, n: int, *, jitter: float, seed: int) -> np.ndarray:
+        """Starting points (n, D): prior draws if ``jitter`` is inf, else default plus uniform."""
+        strategy = "prior" if np.isinf(jitter) else "support_point"
+        initial = make_initial_point_fn(model=self.model, default_strategy=strategy)
+        seeds = np.random.SeedSequence(seed).generate_state(n)
+        points = []
+        for s in seeds:
+            point = initial(int(s))
+            flat = np.concatenate([np.ravel(point[name]) for name in self.names])
+            if np.isfinite(jitter) and jitter > 0:
+                flat = flat + np.random.default_rng(s).uniform(-jitter, jitter, flat.shape)
+            points.append(flat)
+        return np.array(points, dtype=np.float64)
+
+
+def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity:
+    """Turn ``model`` into JAX functions with the data as inputs.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        Any model without discrete free variables. Observed values and inputs may be constants,
+        ``pm.Data`` containers or tensors of ``pm.Minibatch``.
+    jacobian : bool
+        Whether the prior counts the log Jacobian of the transforms. Samplers and ADVI need it; the
+        mode in the model's own parameters is found without.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not a ``pm.Model``, or has discrete free variables (named).
+    ValueError
+        If nothing is observed or nothing is free.
+    """
+    if not isinstance(model, pm.Model):
+        raise TypeError(f"model must be a pymc.Model, got {type(model).__name__}")
+    if model.discrete_value_vars:
+        names = ", ".join(rv.name for rv in model.free_RVs if rv.dtype.startswith(("int", "bool")))
+        raise TypeError(f"model must have no discrete free variables, got {names}")
+    if not model.free_RVs:
+        raise ValueError("model must have free variables, got none")
+    if not model.observed_RVs:
+        raise ValueError("model must have observed variables, got none")
+
+    prior = model.logp(vars=model.free_RVs, jacobian=jacobian)
+    likelihood = model.logp(vars=model.observed_RVs)
+    potentials = [potential.sum() for potential in model.potentials]
+    prior = prior + sum(potentials) if potentials else prior
+    free = model.replace_rvs_by_values(model.free_RVs)
+
+    outputs = [prior, likelihood, *free]
+    outputs, batch_size, full = _open_minibatches(outputs)
+    values = list(model.value_vars)
+    containers = [
+        v for v in graph_inputs(outputs) if isinstance(v, SharedVariable) and v not in full
+    ]
+    inputs = {v: v.type() for v in containers}
+    if inputs:
+        outputs = graph_replace(outputs, inputs, strict=False)
+    all_inputs = [*values, *full.values(), *inputs.values()]
+    data = tuple(np.asarray(v.eval()) for v in full) + tuple(
+        np.asarray(v.get_value()) for v in containers
+    )
+    data_names = tuple(v.name or f"data_{i}" for i, v in enumerate([*full, *containers]))
+    point = model.initial_point(random_seed=0)
+    names = tuple(v.name for v in values)
+    shapes = tuple(np.shape(point[name]) for name in names)
+    n_rows = _n_rows(model, data, full)
+    batched = tuple(bool(a.ndim) and len(a) == n_rows for a in data)
+
+    def split(theta: Array) -> list[Array]:
+        parts, start = [], 0
+        for shape in shapes:
+            stop = start + int(np.prod(shape))
+            parts.append(theta[start:stop].reshape(shape))
+            start = stop
+        return parts
+
+    functions = [jax_function(all_inputs, out) for out in (outputs[:1], outputs[1:2], outputs[2:])]
+    free_names = [rv.name for rv in model.free_RVs]
+    return LogDensity(
+        log_prior=lambda theta, data: functions[0](*split(theta), *data)[0],
+        log_likelihood=lambda theta, data: functions[1](*split(theta), *data)[0],
+        constrain=lambda theta, data: dict(
+            zip(free_names, functions[2](*split(theta), *data), strict=True)
+        ),
+        data_names=data_names,
+        data=data,
+        batched=batched,
+        N=n_rows,
+        batch_size=batch_size,
+        names=names,
+        shapes=shapes,
+        dims={n: tuple(model.named_vars_to_dims.get(n, ())) for n in free_names},
+        coords={k: np.asarray(v) for k, v in model.coords.items() if v is not None},
+        model=model,
+    )
+
+
+def jax_function(inputs: list[Variable], outputs: list[Variable]) -> Callable[..., tuple]:
+    """Rewrite a PyTensor graph for speed and stability, and turn it into a JAX function."""
+    graph = FunctionGraph(inputs=inputs, outputs=outputs, clone=True)
+    # compiled JAX code cannot raise: a parameter out of range shows as a value that is not finite
+    for node in graph.toposort():
+        if isinstance(node.op, CheckAndRaise):
+            graph.replace(node.outputs[0], node.inputs[0])
+    get_mode("JAX").optimizer.rewrite(graph)
+    function = jax_funcify(graph)
+
+    def call(*args: Any) -> tuple:
+        return tuple(function(*args))
+
+    return call
+
+
+def _n_rows(model: pm.Model, data: tuple[np.ndarray, ...], full: Mapping) -> int:
+    """Length of the data axis: of the minibatched data, else of the first observed variable."""
+    if full:
+        return len(data[0])
+    observed = model.rvs_to_values[model.observed_RVs[0]]
+    if isinstance(observed, Constant):
+        shape = np.shape(observed.data)
+    else:
+        shape = tuple(observed.shape.eval())
+    return int(shape[0]) if shape else 1
+
+
+def _open_minibatches(outputs: list[Variable]) -> tuple[list[Variable], int | None, dict]:
+    """Replace ``pm.Minibatch`` tensors by plain inputs.
+
+    Returns the outputs, the batch size, and a map from each full data tensor to its input.
+    """
+    nodes = [
+        v.owner
+        for v in ancestors(outputs)
+        if v.owner is not None and isinstance(v.owner.op, MinibatchOp)
+    ]
+    if not nodes:
+        return outputs, None, {}
+    tensors = nodes[0].inputs[:-1]
+    # a graph may hold copies of the call; its random generator tells one call from another
+    if len({node.inputs[-1] for node in nodes}) > 1:
+        raise ValueError(
+            "model must take all its minibatches from one pm.Minibatch(X, y, ...) call, "
+            "else rows are mispaired"
+        )
+    inputs = [batch.type() for batch in nodes[0].outputs[:-1]]
+    opened = {
+        batch: new
+        for node in nodes
+        for batch, new in zip(node.outputs[:-1], inputs, strict=True)
+    }
+    outputs = graph_replace(outputs, opened, strict=False)
+    return outputs, inputs[0].type.shape[0], dict(zip(tensors, inputs, strict=True))

@@ -1,0 +1,97 @@
+"""One result format for every method: an xarray DataTree."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from bnnbook.inference.log_density import LogDensity
+
+__all__ = ["posterior_dataset", "result_tree"]
+
+
+def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> xr.Dataset:
+    """Free variables in the model's space from unconstrained draws (chain, draw, D)."""
+    flat = jnp.asarray(thetas.reshape(-1, thetas.shape[-1]))
+    constrain = jax.jit(jax.vmap(lambda theta: density.constrain(theta, data)))
+    draws = {name: np.asarray(value) for name, value in constrain(flat).items()}
+    variables = {}
+    for name, value in draws.items():
+        dims = density.dims[name] or tuple(f"{name}_dim_{i}" for i in range(value.ndim - 1))
+        shape = (*thetas.shape[:2], *value.shape[1:])
+        variables[name] = (("chain", "draw", *dims), value.reshape(shape))
+    return _labelled(xr.Dataset(variables), density)
+
+
+def result_tree(
+    density: LogDensity,
+    posterior: xr.Dataset,
+    *,
+    sample_stats: Mapping[str, np.ndarray],
+    method: str,
+    settings: Mapping[str, Any],
+    seed: int,
+    n: int,
+    seconds: float,
+    compile_seconds: float,
+    history: xr.Dataset | None = None,
+    groups: Mapping[str, xr.Dataset] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.DataTree:
+    """Assemble the groups and the attributes that every method stores.
+
+    Attributes: ``method``, ``settings`` and ``versions`` (JSON), ``seed``, ``N`` (rows), ``n``
+    (batch size), ``seconds`` (run) and ``compile_seconds``.
+    """
+    stats = xr.Dataset({name: (("chain", "draw"), a) for name, a in sample_stats.items()})
+    stats = stats.assign_coords(chain=posterior["chain"], draw=posterior["draw"])
+    parts = {"posterior": posterior, "sample_stats": stats}
+    if history is not None:
+        parts["history"] = history
+    tree = xr.DataTree.from_dict(parts | dict(groups or {}))
+    packages = ("bnnbook", "pymc", "pytensor", "jax", "numpy", "arviz")
+    versions = {name: version(name) for name in packages} | {"python": platform.python_version()}
+    tree.attrs = {
+        "method": method,
+        "settings": json.dumps(settings, default=str),
+        "seed": seed,
+        "N": density.N,
+        "n": n,
+        "seconds": seconds,
+        "compile_seconds": compile_seconds,
+        "versions": json.dumps(versions),
+        "inference_library": "bnnbook",
+        **(attrs or {}),
+    }
+    return tree
+
+
+def value_dataset(density: LogDensity, values: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """Unconstrained vectors (D,) by statistic name, cut into ``<variable>`` with a ``stat`` axis."""
+    parts = {key: density.split(np.asarray(value)) for key, value in values.items()}
+    variables = {}
+    for name, shape in zip(density.names, density.shapes, strict=True):
+        dims = density.dims.get(name) or tuple(f"{name}_dim_{i}" for i in range(len(shape)))
+        stacked = np.stack([parts[key][name] for key in values])
+        variables[name] = (("stat", *dims), stacked)
+    dataset = xr.Dataset(variables).assign_coords(stat=list(values))
+    return _labelled(dataset, density)
+
+
+def _labelled(dataset: xr.Dataset, density: LogDensity) -> xr.Dataset:
+    coords: dict[str, Sequence[Any] | np.ndarray] = {}
+    for dim, size in dataset.sizes.items():
+        labels = density.coords.get(str(dim))
+        if labels is not None and len(labels) == size:
+            coords[str(dim)] = labels
+        elif dim in ("chain", "draw"):
+            coords[str(dim)] = np.arange(size)
+    return dataset.assign_coords(coords)
