@@ -10,6 +10,8 @@ from bnnbook.inference.advi import (
 )
 from bnnbook.inference.checks import DivergedError
 from bnnbook.inference.log_density import LogDensity, compile_log_density
+from bnnbook.inference.nuts import sample_nuts
+from bnnbook.inference.optimize import fit_ensemble, fit_map, fit_mle
 
 __all__ = [
     "ADVIState",
@@ -20,5 +22,9 @@ __all__ = [
     "compile_log_density",
     "cyclical_annealing",
     "fit_advi",
+    "fit_ensemble",
+    "fit_map",
+    "fit_mle",
     "linear_annealing",
+    "sample_nuts",
 ]

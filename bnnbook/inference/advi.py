@@ -125,7 +125,7 @@ class EarlyStopping:
 
 
 def linear_annealing(warmup: float = 0.05, full: float = 0.05) -> Schedule:
-    """KL weight near 0 for the first ``warmup`` of the run, 1 for the last ``full``, linear between.
+    """KL weight near 0 for the first ``warmup``, then linear, and 1 for the last ``full``.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def linear_annealing(warmup: float = 0.05, full: float = 0.05) -> Schedule:
 
 
 def cyclical_annealing(n_cycles: int = 4, rise: float = 0.5) -> Schedule:
-    """KL weight that rises from near 0 to 1 over the first ``rise`` of each cycle (Fu et al. 2019)."""
+    """KL weight that rises from near 0 to 1 over ``rise`` of each cycle (Fu et al. 2019)."""
     cycles = positive_int("n_cycles", n_cycles)
     if not 0 < rise <= 1:
         raise ValueError(f"rise must be a fraction in (0, 1], got {rise}")
@@ -226,12 +226,8 @@ def fit_advi(
     n_starts = positive_int("n_starts", n_starts)
     callback_every = positive_int("callback_every", callback_every)
     seed = seed_int(seed)
-    rate: Callable[[float], float]
-    if callable(learning_rate):
-        rate = learning_rate
-    else:
-        constant = positive_number("learning_rate", learning_rate)
-        rate = lambda fraction: constant  # noqa: E731
+    if not callable(learning_rate):
+        positive_number("learning_rate", learning_rate)
     density = compile_log_density(model)
     own = density.batch_size
     if own is not None and batch_size not in (None, own):
@@ -242,14 +238,16 @@ def fit_advi(
     block = callback_every if callbacks else min(max(n // 100, 50), 1000)
     compiled, compile_seconds = _compile_block(density, method, rows, block)
     fractions = np.arange(n) / n
-    rates = np.array([rate(f) for f in fractions])
+    rates = np.array(
+        [learning_rate(f) if callable(learning_rate) else learning_rate for f in fractions]
+    )
     weights = np.array([kl_annealing(f) if kl_annealing else 1.0 for f in fractions])
 
     best: _Run | None = None
     finals = []
     for start in range(n_starts):
         run = _run(
-            compiled, density, method, n, block, rows, rates, weights, callbacks,
+            compiled, density, method, n, block, rates, weights, callbacks,
             seed=int(np.random.SeedSequence([seed, start]).generate_state(1)[0]),
             label=method if n_starts == 1 else f"{method} {start + 1}/{n_starts}",
             progressbar=progressbar,
@@ -283,7 +281,9 @@ class _Run:
 
     @property
     def final_elbo(self) -> float:
-        return float(self.elbo[-max(len(self.elbo) // 10, 1) :].mean()) if len(self.elbo) else -np.inf
+        return (
+            float(self.elbo[-max(len(self.elbo) // 10, 1) :].mean()) if len(self.elbo) else -np.inf
+        )
 
 
 def _check_batch_argument(batch_size: int | None, density: LogDensity) -> None:
@@ -324,7 +324,9 @@ def _compile_block(
             a[index] if subsample and batched else a
             for a, batched in zip(data, density.batched, strict=True)
         )
-        return density.log_prior(theta, batch) - log_q, weight * density.log_likelihood(theta, batch)
+        return density.log_prior(theta, batch) - log_q, weight * density.log_likelihood(
+            theta, batch
+        )
 
     def objective(params: tuple, xi: Any, index: Any, kl_weight: Any) -> tuple:
         minus_kl, likelihood = log_terms(params, xi, index)
@@ -354,7 +356,12 @@ def _compile_block(
         return tuple(state), elbos
 
     clock = time.perf_counter()
-    example = (_initial_state(density, method, seed=0), jax.random.key(0), 0, *(np.zeros(block),) * 2)
+    example = (
+        _initial_state(density, method, seed=0),
+        jax.random.key(0),
+        0,
+        *(np.zeros(block),) * 2,
+    )
     compiled = jax.jit(run).lower(*example).compile()
     return compiled, time.perf_counter() - clock
 
@@ -369,7 +376,7 @@ def _initial_state(density: LogDensity, method: str, seed: int) -> tuple:
 
 
 def _run(
-    compiled: Callable[..., Any], density: LogDensity, method: str, n: int, block: int, rows: int,
+    compiled: Callable[..., Any], density: LogDensity, method: str, n: int, block: int,
     rates: np.ndarray, weights: np.ndarray, callbacks: Sequence[Callback], *, seed: int, label: str,
     progressbar: bool,
 ) -> _Run:  # fmt: skip

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 from pymc.data import MinibatchOp
@@ -120,8 +119,10 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
     if not isinstance(model, pm.Model):
         raise TypeError(f"model must be a pymc.Model, got {type(model).__name__}")
     if model.discrete_value_vars:
-        names = ", ".join(rv.name for rv in model.free_RVs if rv.dtype.startswith(("int", "bool")))
-        raise TypeError(f"model must have no discrete free variables, got {names}")
+        discrete = ", ".join(
+            rv.name for rv in model.free_RVs if rv.dtype.startswith(("int", "bool"))
+        )
+        raise TypeError(f"model must have no discrete free variables, got {discrete}")
     if not model.free_RVs:
         raise ValueError("model must have free variables, got none")
     if not model.observed_RVs:
@@ -148,7 +149,7 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
     )
     data_names = tuple(v.name or f"data_{i}" for i, v in enumerate([*full, *containers]))
     point = model.initial_point(random_seed=0)
-    names = tuple(v.name for v in values)
+    names: tuple[str, ...] = tuple(v.name for v in values)
     shapes = tuple(np.shape(point[name]) for name in names)
     n_rows = _n_rows(model, data, full)
     batched = tuple(bool(a.ndim) and len(a) == n_rows for a in data)
@@ -231,9 +232,7 @@ def _open_minibatches(outputs: list[Variable]) -> tuple[list[Variable], int | No
         )
     inputs = [batch.type() for batch in nodes[0].outputs[:-1]]
     opened = {
-        batch: new
-        for node in nodes
-        for batch, new in zip(node.outputs[:-1], inputs, strict=True)
+        batch: new for node in nodes for batch, new in zip(node.outputs[:-1], inputs, strict=True)
     }
     outputs = graph_replace(outputs, opened, strict=False)
     return outputs, inputs[0].type.shape[0], dict(zip(tensors, inputs, strict=True))

@@ -23,7 +23,7 @@ def progress_bar(
 ) -> Iterator[Callable[[int, float], None]]:
     """Yield ``update(steps_done, value)``; draws nothing if ``show`` is false."""
     if not show:
-        yield lambda done, value: None
+        yield lambda *_: None
         return
     columns = (
         TextColumn("{task.description}"),

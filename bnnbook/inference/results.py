@@ -75,7 +75,7 @@ def result_tree(
 
 
 def value_dataset(density: LogDensity, values: Mapping[str, np.ndarray]) -> xr.Dataset:
-    """Unconstrained vectors (D,) by statistic name, cut into ``<variable>`` with a ``stat`` axis."""
+    """Unconstrained vectors (D,) by statistic, cut into variables with a ``stat`` axis."""
     parts = {key: density.split(np.asarray(value)) for key, value in values.items()}
     variables = {}
     for name, shape in zip(density.names, density.shapes, strict=True):
