@@ -1,0 +1,111 @@
+"""Predictive uncertainty, split into what is noisy and what is unknown."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy.special import entr
+
+__all__ = ["Decomposition", "entropy_decomposition", "variance_decomposition"]
+
+
+class Decomposition(NamedTuple):
+    """``total`` = ``aleatoric`` + ``epistemic``, per input."""
+
+    aleatoric: Any
+    epistemic: Any
+    total: Any
+
+
+def entropy_decomposition(probs: Any, *, class_axis: int | None = None) -> Decomposition:
+    """Split predictive entropy into expected entropy and mutual information, in nats.
+
+    H[E p] = E H[p] + I(y; theta) (Depeweg et al. 2018, eq. 2; Houlsby et al. 2011, eq. 1).
+
+    Parameters
+    ----------
+    probs : DataArray with dims (chain, draw, obs[, class]), or array (draws, obs[, class])
+        Probabilities for each posterior draw. A DataArray with a ``class`` dim holds one
+        probability per class; without one it holds the probability of class 1 of two. For an array
+        this is said by ``class_axis``.
+    class_axis : int, optional
+        Axis of the classes in an array; None means two classes and their p(class 1).
+
+    Returns
+    -------
+    Decomposition
+        Each (obs,), labelled if ``probs`` was.
+
+    Raises
+    ------
+    ValueError
+        If a probability is not in [0, 1], or classes do not sum to 1.
+    """
+    if isinstance(probs, xr.DataArray):
+        dims = _draw_dims(probs)
+        parts = probs if "class" in probs.dims else xr.concat([1 - probs, probs], dim="class")
+        _check_probabilities(parts.to_numpy(), parts.get_axis_num("class"))
+        total = _entropy(parts.mean(dims))
+        aleatoric = _entropy(parts).mean(dims)
+        return Decomposition(aleatoric, (total - aleatoric).clip(min=0.0), total)
+    array = np.asarray(probs, dtype=float)
+    array = (
+        np.stack([1 - array, array], axis=-1)
+        if class_axis is None
+        else np.moveaxis(array, class_axis, -1)
+    )
+    _check_probabilities(array, -1)
+    expected = entr(array).sum(axis=-1).mean(axis=0)
+    whole = entr(array.mean(axis=0)).sum(axis=-1)
+    return Decomposition(expected, np.clip(whole - expected, 0.0, None), whole)
+
+
+def variance_decomposition(mu: Any, sigma: Any) -> Decomposition:
+    """Law of total variance: Var[y] = E[sigma^2] + Var[mu], population variance (ddof 0).
+
+    Parameters
+    ----------
+    mu, sigma : DataArray with dims (chain, draw, obs, ...), or array (draws, obs, ...)
+        Mean and standard deviation of the likelihood for each posterior draw.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a value is not finite or a sigma is negative.
+    """
+    if np.shape(mu) != np.shape(sigma):
+        raise ValueError(
+            f"mu and sigma must have the same shape, got {np.shape(mu)} and {np.shape(sigma)}"
+        )
+    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise ValueError("mu and sigma must be finite, got NaN or infinity")
+    if (np.asarray(sigma) < 0).any():
+        raise ValueError(f"sigma must not be negative, got {np.asarray(sigma).min()}")
+    if isinstance(mu, xr.DataArray) and isinstance(sigma, xr.DataArray):
+        dims = _draw_dims(mu)
+        noise, spread = (sigma**2).mean(dims), mu.var(dims, ddof=0)
+        return Decomposition(noise, spread, noise + spread)
+    aleatoric, epistemic = np.mean(np.square(sigma), axis=0), np.var(mu, axis=0)
+    return Decomposition(aleatoric, epistemic, aleatoric + epistemic)
+
+
+def _draw_dims(array: xr.DataArray) -> list[str]:
+    dims: list[str] = [d for d in ("chain", "draw", "sample") if d in array.dims]
+    if not dims:
+        raise ValueError(f"expected dims chain and draw (or sample), got {array.dims}")
+    return dims
+
+
+def _entropy(parts: xr.DataArray) -> xr.DataArray:
+    return xr.apply_ufunc(entr, parts).sum("class")
+
+
+def _check_probabilities(array: np.ndarray, axis: int) -> None:
+    if array.size == 0:
+        raise ValueError("probs must not be empty")
+    if not ((array >= 0) & (array <= 1)).all():  # also catches NaN
+        raise ValueError("probs must lie in [0, 1], got a value outside or NaN")
+    if not np.allclose(array.sum(axis=axis), 1.0, atol=1e-6):
+        raise ValueError("probs must sum to 1 over the classes")
