@@ -91,7 +91,7 @@ def classification_data(
     ax = ax or plt.gca()
     for label, (colour, marker) in enumerate(zip(CLASS_COLOURS, CLASS_MARKERS, strict=True)):
         ax.scatter(
-            *X[y == label].T, s=size, c=colour, marker=marker, alpha=0.8,
+            X[y == label, 0], X[y == label, 1], s=size, c=colour, marker=marker, alpha=0.8,
             edgecolors="white", linewidths=0.2, label=f"class {label}",
         )  # fmt: skip
     if legend:
@@ -188,7 +188,11 @@ def reliability(
     axes[0].plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="-", label="calibrated")
     for i, (label, p) in enumerate(predictions.items()):
         curve = metrics.reliability(y, p, n_bins=n_bins)
-        style = {"color": LINES[i], "linestyle": LINE_STYLES[i], "marker": "os^Dv"[i % 5]}
+        style: dict[str, Any] = {
+            "color": LINES[i],
+            "linestyle": LINE_STYLES[i],
+            "marker": "os^Dv"[i % 5],
+        }
         axes[0].plot(curve.confidence, curve.frequency, label=label, markersize=4, **style)
         axes[1].plot(curve.confidence, curve.rows, label=label, markersize=4, **style)
     axes[0].set(xlabel="predicted probability of class 1", ylabel="observed frequency of class 1")

@@ -78,7 +78,7 @@ class LogDensity:
         parts, start = {}, 0
         for name, shape in zip(self.names, self.shapes, strict=True):
             stop = start + int(np.prod(shape))
-            parts[name] = theta[..., start:stop].reshape(*theta.shape[:-1], *shape)
+            parts[name] = theta[..., start:stop].reshape((*theta.shape[:-1], *shape))
             start = stop
         return parts
 
