@@ -71,7 +71,7 @@ def time_numpyro(X: np.ndarray, y: np.ndarray, steps: int, *, x64: bool) -> tupl
 
 
 def time_pm_fit(model: pm.Model, steps: int) -> tuple[Timed, float]:
-    """The loop of ``pm.fit`` without its progress bar: its compiled step, called ``steps`` times."""
+    """The loop of ``pm.fit`` without its progress bar: its compiled step, called in turn."""
     clock = time.perf_counter()
     with model:
         advi = pm.ADVI(random_seed=0)
