@@ -3,6 +3,7 @@
 from bnnbook.inference.advi import (
     ADVIState,
     EarlyStopping,
+    Optimizer,
     Tracker,
     cyclical_annealing,
     fit_advi,
@@ -18,6 +19,7 @@ __all__ = [
     "DivergedError",
     "EarlyStopping",
     "LogDensity",
+    "Optimizer",
     "Tracker",
     "compile_log_density",
     "cyclical_annealing",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from bnnbook.inference.results import posterior_dataset, result_tree, value_data
 __all__ = [
     "ADVIState",
     "EarlyStopping",
+    "Optimizer",
     "Tracker",
     "cyclical_annealing",
     "fit_advi",
@@ -40,6 +41,17 @@ INITIAL_SD = 0.1  # small enough that the first gradients see the network and no
 
 Schedule = Callable[[float], float]
 Callback = Callable[["ADVIState", np.ndarray, int], None]
+
+
+class Optimizer(Protocol):
+    """What ``fit_advi`` asks of an optimiser; every ``optax.GradientTransformation`` has it.
+
+    ``update`` takes the gradient of the *loss* and returns what to add to the parameters.
+    """
+
+    def init(self, params: Any) -> Any: ...
+
+    def update(self, updates: Any, state: Any, params: Any) -> tuple[Any, Any]: ...
 
 
 class _Shared(NamedTuple):
@@ -105,7 +117,7 @@ class EarlyStopping:
     """Callback that stops once the ELBO has stopped rising.
 
     Compares the mean ELBO of the last ``window`` steps with that of the window before, and stops
-    when the gain is below ``tolerance`` nats or within two standard errors of nothing.
+    when the gain is below ``tolerance`` nats.
     """
 
     def __init__(self, *, window: int = 2000, tolerance: float = 0.5) -> None:
@@ -166,7 +178,8 @@ def fit_advi(
     method: str = "advi",
     batch_size: int | None = None,
     kl_annealing: Schedule | None = None,
-    learning_rate: float | Callable[[float], float] = 0.01,
+    optimizer: Optimizer | None = None,
+    learning_rate: float | Callable[[float], float] | None = None,
     callbacks: Sequence[Callback] = (),
     callback_every: int = 100,
     n_starts: int = 1,
@@ -193,9 +206,11 @@ def fit_advi(
         Rows per step, drawn with replacement from the model's ``pm.Data`` containers, with the
         likelihood weighted by N / batch_size.
     kl_annealing : function of the run's fraction, optional
-        Weight of log q - log prior, such as :func:`linear_annealing`.
-    learning_rate : float or function of the run's fraction
-        Adam's step size.
+        Weight of log q - log prior, in [0, 1], such as :func:`linear_annealing`.
+    optimizer : optax.GradientTransformation, optional
+        Takes the place of Adam, and brings its own step size.
+    learning_rate : float or function of the run's fraction, optional
+        Adam's step size, 0.01 by default.
     callbacks : sequence of ``callback(state, losses, step)``
         Called every ``callback_every`` steps with an :class:`ADVIState` and the losses (negative
         ELBO) so far; one that raises ``StopIteration`` ends the fit.
@@ -226,28 +241,38 @@ def fit_advi(
     n_starts = positive_int("n_starts", n_starts)
     callback_every = positive_int("callback_every", callback_every)
     seed = seed_int(seed)
+    if optimizer is not None:
+        if learning_rate is not None:
+            raise ValueError("learning_rate is Adam's; optimizer brings its own step size")
+        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+            raise TypeError(
+                f"optimizer must have init and update, as optax's do, got {optimizer!r}"
+            )
+    learning_rate = 0.01 if learning_rate is None else learning_rate
     if not callable(learning_rate):
         positive_number("learning_rate", learning_rate)
     density = compile_log_density(model)
     own = density.batch_size
-    if own is not None and batch_size not in (None, own):
-        raise ValueError(f"batch_size is already {own} in the model's pm.Minibatch")
-    rows = batch_rows(batch_size if own is None and batch_size else own or density.N, density.N)
-    _check_batch_argument(batch_size, density)
+    if batch_size is not None:
+        batch_rows(batch_size, density.N)
+        _check_batch_argument(batch_size, density)
+    rows = batch_rows(own or batch_size or density.N, density.N)
 
     block = callback_every if callbacks else min(max(n // 100, 50), 1000)
-    compiled, compile_seconds = _compile_block(density, method, rows, block)
+    compiled, compile_seconds = _compile_block(density, method, rows, block, optimizer)
     fractions = np.arange(n) / n
     rates = np.array(
         [learning_rate(f) if callable(learning_rate) else learning_rate for f in fractions]
     )
     weights = np.array([kl_annealing(f) if kl_annealing else 1.0 for f in fractions])
+    if not ((weights >= 0) & (weights <= 1)).all():
+        raise ValueError("kl_annealing must return weights in [0, 1]")
 
     best: _Run | None = None
     finals = []
     for start in range(n_starts):
         run = _run(
-            compiled, density, method, n, block, rates, weights, callbacks,
+            compiled, density, method, n, block, rates, weights, callbacks, optimizer,
             seed=int(np.random.SeedSequence([seed, start]).generate_state(1)[0]),
             label=method if n_starts == 1 else f"{method} {start + 1}/{n_starts}",
             progressbar=progressbar,
@@ -256,6 +281,7 @@ def fit_advi(
         if best is None or run.final_elbo > best.final_elbo:
             best = run
         if run.ended == "interrupted":
+            best = replace(best, ended=run.ended)  # also if an earlier start was the better one
             break
     assert best is not None
     return _result(
@@ -263,8 +289,8 @@ def fit_advi(
         annealed=kl_annealing is not None,
         settings={
             "n": n, "method": method, "batch_size": rows, "n_starts": n_starts, "draws": draws,
-            "learning_rate": None if callable(learning_rate) else learning_rate,
-            "optimizer": "adam", "kl_annealing": kl_annealing is not None,
+            "learning_rate": None if optimizer or callable(learning_rate) else learning_rate,
+            "optimizer": "given" if optimizer else "adam", "kl_annealing": kl_annealing is not None,
         },
     )  # fmt: skip
 
@@ -286,13 +312,16 @@ class _Run:
         )
 
 
-def _check_batch_argument(batch_size: int | None, density: LogDensity) -> None:
-    if batch_size is None or density.batch_size is not None:
+def _check_batch_argument(batch_size: int, density: LogDensity) -> None:
+    own = density.batch_size
+    if own is not None:
+        if batch_size != own:
+            raise ValueError(f"batch_size is already {own} in the model's pm.Minibatch")
         return
-    if not any(density.batched):
+    if density.fixed_rows or not any(density.batched):
         raise ValueError(
-            "batch_size needs the data in pm.Data containers (or pm.Minibatch), got a model with "
-            "none of the data's length"
+            "batch_size needs all of the data in pm.Data containers (or pm.Minibatch), got a model "
+            f"that holds {density.N} rows as constants"
         )
 
 
@@ -304,9 +333,9 @@ def _cholesky(method: str, scale: Any) -> Any:
 
 
 def _compile_block(
-    density: LogDensity, method: str, rows: int, block: int
+    density: LogDensity, method: str, rows: int, block: int, optimizer: Optimizer | None
 ) -> tuple[Callable[..., Any], float]:
-    """Compile up to ``block`` Adam steps on (mean, scale), with a run-time number of steps."""
+    """Compile up to ``block`` steps on (mean, scale), with a run-time number of steps."""
     D, N = density.size, density.N
     subsample = rows < N
     weight = N / rows if density.batch_size is None else 1.0
@@ -340,24 +369,22 @@ def _compile_block(
         indices = jax.random.randint(index_key, (block, rows if subsample else 1), 0, N)
 
         def step(i: Any, carry: tuple) -> tuple:
-            params, m1, m2, count, elbos = carry
+            params, optimizer_state, elbos = carry
             grads, elbo = gradient(params, noise[i], indices[i], kl_weights[i])
-            count = count + 1
-            m1 = jax.tree.map(lambda a, g: 0.9 * a + 0.1 * g, m1, grads)
-            m2 = jax.tree.map(lambda a, g: 0.999 * a + 0.001 * g * g, m2, grads)
-            c1, c2 = 1 - 0.9**count, 1 - 0.999**count
-            params = jax.tree.map(
-                lambda p, a, b: p + rates[i] * (a / c1) / (jnp.sqrt(b / c2) + 1e-8), params, m1, m2
-            )
-            return params, m1, m2, count, elbos.at[i].set(elbo)
+            if optimizer is None:
+                params, optimizer_state = _adam(params, grads, optimizer_state, rates[i])
+            else:
+                grads = jax.tree.map(jnp.negative, grads)
+                updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
+                params = jax.tree.map(jnp.add, params, updates)
+            return params, optimizer_state, elbos.at[i].set(elbo)
 
-        carry = (*state, jnp.zeros(block))
-        *state, elbos = jax.lax.fori_loop(0, steps, step, carry)
+        *state, elbos = jax.lax.fori_loop(0, steps, step, (*state, jnp.zeros(block)))
         return tuple(state), elbos
 
     clock = time.perf_counter()
     example = (
-        _initial_state(density, method, seed=0),
+        _initial_state(density, method, optimizer, seed=0),
         jax.random.key(0),
         0,
         *(np.zeros(block),) * 2,
@@ -366,22 +393,39 @@ def _compile_block(
     return compiled, time.perf_counter() - clock
 
 
-def _initial_state(density: LogDensity, method: str, seed: int) -> tuple:
+def _adam(params: tuple, grads: tuple, state: tuple, rate: Any) -> tuple[tuple, tuple]:
+    """One step uphill (Kingma and Ba 2015, algorithm 1)."""
+    m1, m2, count = state
+    count = count + 1
+    m1 = jax.tree.map(lambda a, g: 0.9 * a + 0.1 * g, m1, grads)
+    m2 = jax.tree.map(lambda a, g: 0.999 * a + 0.001 * g * g, m2, grads)
+    c1, c2 = 1 - 0.9**count, 1 - 0.999**count
+    params = jax.tree.map(
+        lambda p, a, b: p + rate * (a / c1) / (jnp.sqrt(b / c2) + 1e-8), params, m1, m2
+    )
+    return params, (m1, m2, count)
+
+
+def _initial_state(
+    density: LogDensity, method: str, optimizer: Optimizer | None, seed: int
+) -> tuple[tuple, Any]:
     """Means near the model's initial point, jittered to break the network's symmetry."""
     mean = jnp.asarray(density.initial_points(1, jitter=0.5, seed=seed)[0])
     scale = jnp.full(mean.shape, np.log(np.expm1(INITIAL_SD)))
     params = (mean, scale if method == "advi" else jnp.diag(scale))
+    if optimizer is not None:
+        return params, optimizer.init(params)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    return params, zeros, zeros, jnp.asarray(0.0)
+    return params, (zeros, zeros, jnp.asarray(0.0))
 
 
 def _run(
     compiled: Callable[..., Any], density: LogDensity, method: str, n: int, block: int,
-    rates: np.ndarray, weights: np.ndarray, callbacks: Sequence[Callback], *, seed: int, label: str,
-    progressbar: bool,
+    rates: np.ndarray, weights: np.ndarray, callbacks: Sequence[Callback],
+    optimizer: Optimizer | None, *, seed: int, label: str, progressbar: bool,
 ) -> _Run:  # fmt: skip
     """Run the compiled blocks until done, stopped or interrupted."""
-    state = _initial_state(density, method, seed)
+    state = _initial_state(density, method, optimizer, seed)
     keys = jax.random.split(jax.random.key(seed), -(-n // block))
     elbo, seconds = np.empty(n), np.empty(n)
     done, ended = 0, "finished"

@@ -44,6 +44,8 @@ class LogDensity:
         The model's data containers and their current values; minibatches come back as full data.
     batched : tuple of bool
         Which containers have the data axis (length N) first.
+    fixed_rows : bool
+        Whether the likelihood also holds N rows as a constant, which no minibatch can cut.
     N : int
         Rows in the full data.
     batch_size : int or None
@@ -60,6 +62,7 @@ class LogDensity:
     data_names: tuple[str, ...]
     data: tuple[np.ndarray, ...]
     batched: tuple[bool, ...]
+    fixed_rows: bool
     N: int
     batch_size: int | None
     names: tuple[str, ...]
@@ -153,6 +156,10 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
     shapes = tuple(np.shape(point[name]) for name in names)
     n_rows = _n_rows(model, data, full)
     batched = tuple(bool(a.ndim) and len(a) == n_rows for a in data)
+    fixed_rows = any(
+        isinstance(v, Constant) and np.ndim(v.data) > 0 and len(v.data) == n_rows > 1
+        for v in graph_inputs([likelihood])
+    )
 
     def split(theta: Array) -> list[Array]:
         parts, start = [], 0
@@ -173,6 +180,7 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
         data_names=data_names,
         data=data,
         batched=batched,
+        fixed_rows=fixed_rows,
         N=n_rows,
         batch_size=batch_size,
         names=names,

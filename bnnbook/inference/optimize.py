@@ -35,7 +35,9 @@ def fit_mle(
     With separable data a network's likelihood has no maximum: weights grow until ``max_steps``.
     See :func:`fit_map` for the rest.
     """
-    return _fit(model, "mle", 1, n_starts, max_steps, seed, progressbar, prior=0.0, jacobian=False)
+    return _fit(
+        model, "mle", 1, n_starts, max_steps, seed, progressbar, prior=False, jacobian=False
+    )
 
 
 def fit_map(
@@ -76,7 +78,7 @@ def fit_map(
     ValueError, TypeError
         For an argument out of range.
     """
-    return _fit(model, "map", 1, n_starts, max_steps, seed, progressbar, 1.0, jacobian)
+    return _fit(model, "map", 1, n_starts, max_steps, seed, progressbar, True, jacobian)
 
 
 def fit_ensemble(
@@ -93,12 +95,12 @@ def fit_ensemble(
     where a member finished early. See :func:`fit_map` for the rest.
     """
     n_members = positive_int("n_members", n_members)
-    return _fit(model, "ensemble", n_members, n_members, max_steps, seed, progressbar, 1.0, False)
+    return _fit(model, "ensemble", n_members, n_members, max_steps, seed, progressbar, True, False)
 
 
 def _fit(
     model: pm.Model, method: str, keep: int, n_starts: int, max_steps: int, seed: int,
-    progressbar: bool, prior: float, jacobian: bool,
+    progressbar: bool, prior: bool, jacobian: bool,
 ) -> xr.DataTree:  # fmt: skip
     """Run L-BFGS from every start and keep the ``keep`` best, in the order of their starts."""
     n_starts, max_steps = positive_int("n_starts", n_starts), positive_int("max_steps", max_steps)
@@ -109,7 +111,8 @@ def _fit(
     data = tuple(jnp.asarray(a) for a in density.data)
 
     def negative(theta: jax.Array) -> jax.Array:
-        return -prior * density.log_prior(theta, data) - density.log_likelihood(theta, data)
+        likelihood = density.log_likelihood(theta, data)
+        return -likelihood - density.log_prior(theta, data) if prior else -likelihood
 
     clock = time.perf_counter()
     compiled = jax.jit(jax.value_and_grad(negative)).lower(jnp.zeros(density.size)).compile()
