@@ -320,8 +320,8 @@ def _check_batch_argument(batch_size: int, density: LogDensity) -> None:
         return
     if density.fixed_rows or not any(density.batched):
         raise ValueError(
-            "batch_size needs all of the data in pm.Data containers (or pm.Minibatch), got a model "
-            f"that holds {density.N} rows as constants"
+            "batch_size needs the data in pm.Data containers (or pm.Minibatch), got a model that "
+            f"holds {density.N} rows as constants"
         )
 
 

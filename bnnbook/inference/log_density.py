@@ -133,12 +133,17 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
 
     prior = model.logp(vars=model.free_RVs, jacobian=jacobian)
     likelihood = model.logp(vars=model.observed_RVs)
-    potentials = [potential.sum() for potential in model.potentials]
+    potentials = [term.sum() for term in model.replace_rvs_by_values(model.potentials)]
     prior = prior + sum(potentials) if potentials else prior
     free = model.replace_rvs_by_values(model.free_RVs)
+    dim_lengths = set(model.dim_lengths.values())
 
     outputs = [prior, likelihood, *free]
     outputs, batch_size, full = _open_minibatches(outputs)
+    shared = [v for v in graph_inputs(outputs) if isinstance(v, SharedVariable)]
+    lengths = {v: v.type.filter_variable(v.get_value()) for v in shared if v in dim_lengths}
+    if lengths:
+        outputs = graph_replace(outputs, lengths, strict=False)
     values = list(model.value_vars)
     containers = [
         v for v in graph_inputs(outputs) if isinstance(v, SharedVariable) and v not in full

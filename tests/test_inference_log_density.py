@@ -1,0 +1,147 @@
+"""Log densities in JAX against PyMC's own and against formulas written out by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pymc as pm
+import pytest
+from scipy import stats
+
+from bnnbook import models
+from bnnbook.inference import compile_log_density
+
+N, BATCH = 12, 4
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, 2))
+Y = RNG.integers(0, 2, N)
+COUNTS = RNG.normal(size=N)
+
+
+def half_normal_model():
+    with pm.Model() as model:
+        sd = pm.HalfNormal("sd", 2.0)
+        pm.Normal("obs", 0.0, sd, observed=COUNTS)
+    return model
+
+
+def hierarchical_model():
+    with pm.Model(coords={"group": range(3), "obs_id": range(N)}) as model:
+        group = pm.Data("g", np.arange(N) % 3, dims="obs_id")
+        x = pm.Data("x", X[:, 0], dims="obs_id")
+        share = pm.Dirichlet("share", np.ones(3), dims="group")
+        sd = pm.HalfNormal("sd", 1.0)
+        mu = pm.Normal("mu", 0.0, sd, dims="group")
+        pm.Potential("soft", -0.1 * (mu**2).sum())
+        pm.Normal("obs", share[group] * x + mu[group], 1.0, observed=COUNTS, dims="obs_id")
+    return model
+
+
+def value_point(density, theta):
+    return dict(density.split(theta))
+
+
+@pytest.mark.parametrize("jacobian", [True, False])
+@pytest.mark.parametrize(
+    "build",
+    [half_normal_model, hierarchical_model, lambda: models.mlp_classifier(X, Y, bias=True)],
+    ids=["half normal", "hierarchical", "network"],
+)
+def test_equals_pymc_at_random_points(build, jacobian):
+    model = build()
+    density = compile_log_density(model, jacobian=jacobian)
+    expected = model.compile_logp(jacobian=jacobian)
+    likelihood = model.compile_logp(vars=model.observed_RVs)
+    for theta in np.random.default_rng(1).normal(size=(3, density.size)):
+        point = value_point(density, theta)
+        got = density.log_likelihood(theta, density.data)
+        assert got == pytest.approx(likelihood(point), rel=1e-9)
+        got = got + density.log_prior(theta, density.data)
+        assert got == pytest.approx(expected(point), rel=1e-9)
+
+
+def test_jacobian_of_a_half_normal_by_hand():
+    t = 0.3
+    model = half_normal_model()
+    prior = stats.halfnorm.logpdf(np.exp(t), scale=2.0)
+    theta = jnp.array([t])
+    with_jacobian = compile_log_density(model).log_prior(theta, ())
+    without = compile_log_density(model, jacobian=False).log_prior(theta, ())
+    assert with_jacobian == pytest.approx(prior + t)  # d exp(t) / dt = exp(t)
+    assert without == pytest.approx(prior)
+
+
+def test_constrain_gives_the_variables_in_the_models_space():
+    density = compile_log_density(hierarchical_model())
+    theta = np.random.default_rng(2).normal(size=density.size)
+    values = density.constrain(theta, density.data)
+    assert set(values) == {"share", "sd", "mu"}
+    assert float(values["share"].sum()) == pytest.approx(1.0)
+    by_name = density.split(theta)
+    assert float(values["sd"]) == pytest.approx(np.exp(by_name["sd_log__"]))
+    np.testing.assert_allclose(values["mu"], by_name["mu"])
+
+
+def test_data_are_inputs():
+    density = compile_log_density(models.mlp_classifier(X, Y))
+    assert dict(zip(density.data_names, density.batched, strict=True)) == {"X": True, "y": True}
+    assert density.N == N
+    theta = np.random.default_rng(3).normal(size=density.size)
+    flipped = tuple(
+        1 - a if name == "y" else a
+        for name, a in zip(density.data_names, density.data, strict=True)
+    )
+    expected = models.mlp_classifier(X, 1 - Y)
+    got = density.log_likelihood(theta, flipped)
+    logp = expected.compile_logp(vars=expected.observed_RVs)
+    assert got == pytest.approx(logp(value_point(density, theta)), rel=1e-9)
+
+
+@pytest.mark.parametrize("own_minibatch", [True, False])
+def test_minibatch_gradients_over_a_partition_average_to_the_full_one(own_minibatch):
+    full = compile_log_density(models.mlp_classifier(X, Y))
+    theta = np.random.default_rng(4).normal(size=full.size)
+    expected = jax.grad(full.log_likelihood)(theta, full.data)
+    density, weight = full, N / BATCH
+    if own_minibatch:
+        Xb, yb = pm.Minibatch(X, Y, batch_size=BATCH)
+        density = compile_log_density(models.mlp_classifier(Xb, yb, total_size=N))
+        weight = 1.0  # PyMC's own total_size carries it
+        assert density.batch_size == BATCH
+    parts = np.random.default_rng(5).permutation(N).reshape(-1, BATCH)
+    gradients = [
+        jax.grad(density.log_likelihood)(theta, tuple(a[rows] for a in density.data))
+        for rows in parts
+    ]
+    mean = weight * np.mean(gradients, axis=0)
+    np.testing.assert_allclose(mean, expected, rtol=1e-9)
+    # without N/n, three times too small, the check above must fail
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(mean * BATCH / N, expected, rtol=0.5)
+
+
+def test_rows_from_two_minibatch_calls_are_refused():
+    first = pm.Minibatch(X[:, 0], batch_size=BATCH)
+    second = pm.Minibatch(COUNTS, batch_size=BATCH)
+    with pm.Model() as model:
+        slope = pm.Normal("slope")
+        pm.Normal("obs", slope * first, 1.0, observed=second, total_size=N)
+    with pytest.raises(ValueError, match=r"all its minibatches from one pm\.Minibatch"):
+        compile_log_density(model)
+
+
+def test_bad_models():
+    with pytest.raises(TypeError, match=r"model must be a pymc\.Model, got str"):
+        compile_log_density("model")
+    with pm.Model() as discrete:
+        k = pm.Poisson("k", 3.0)
+        pm.Normal("obs", k, 1.0, observed=COUNTS)
+    with pytest.raises(TypeError, match="no discrete free variables, got k"):
+        compile_log_density(discrete)
+    with pm.Model() as unobserved:
+        pm.Normal("a")
+    with pytest.raises(ValueError, match="must have observed variables"):
+        compile_log_density(unobserved)
+    with pm.Model() as fixed:
+        pm.Normal("obs", 0.0, 1.0, observed=COUNTS)
+    with pytest.raises(ValueError, match="must have free variables"):
+        compile_log_density(fixed)
