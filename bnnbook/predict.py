@@ -144,8 +144,8 @@ class Predictor:
             if array.ndim != example.ndim or any(
                 i != axis and s != example.shape[i] for i, s in enumerate(array.shape)
             ):
-                shape = "(" + ", ".join(map(str, expected)) + ("," if array.ndim == 1 else "") + ")"
-                raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+                shape = ", ".join(map(str, expected)) + ("," if len(expected) == 1 else "")
+                raise ValueError(f"{name} must have shape ({shape}), got {array.shape}")
             if array.size == 0:
                 raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
             if not np.isfinite(array).all():

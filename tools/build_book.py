@@ -64,7 +64,8 @@ def main() -> int:
     if stale:
         shutil.rmtree(CACHE, ignore_errors=True)
         KEY.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", ".", "-W", "-n"]
+    jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
+    command = [jupyter_book, "build", ".", "-W", "-n"]
     command += ["--keep-going", "--all"] if stale else ["--keep-going"]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         print("book: the build failed; the messages above say where", file=sys.stderr)

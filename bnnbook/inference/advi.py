@@ -68,7 +68,7 @@ class ADVIState:
     """What a callback sees: the variational parameters after ``step`` steps.
 
     ``mean`` and ``sd`` are dicts of arrays by unconstrained variable; ``elbo`` is the last step's,
-    per full data set; ``params`` serves ``pm.callbacks.CheckParametersConvergence``.
+    per full data set; ``params`` serves PyMC's ``CheckParametersConvergence``.
     """
 
     step: int

@@ -1,0 +1,25 @@
+"""Models with known answers, shared by the tests."""
+
+import numpy as np
+import pymc as pm
+import pytest
+
+
+@pytest.fixture(scope="session")
+def line():
+    """Conjugate linear regression: model, closed-form mean and covariance, log evidence."""
+    rng = np.random.default_rng(0)
+    X = np.stack([np.ones(40), rng.normal(size=40)], axis=1)
+    y = X @ [0.5, -1.0] + 0.5 * rng.normal(size=40)
+    with pm.Model(coords={"term": ["intercept", "slope"]}) as model:
+        inputs = pm.Data("X", X)
+        beta = pm.Normal("beta", 0, 1, dims="term")
+        mu = pm.Deterministic("mu", inputs @ beta)
+        pm.Normal("obs", mu, 0.5, observed=pm.Data("y", y))
+    precision = np.eye(2) + X.T @ X / 0.25
+    covariance = np.linalg.inv(precision)
+    mean = covariance @ X.T @ y / 0.25
+    marginal = X @ X.T + 0.25 * np.eye(40)
+    _, log_det = np.linalg.slogdet(marginal)
+    evidence = -0.5 * (y @ np.linalg.solve(marginal, y) + log_det + 40 * np.log(2 * np.pi))
+    return model, mean, covariance, evidence

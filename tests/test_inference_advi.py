@@ -1,0 +1,198 @@
+"""The options of ADVI against closed forms and against optax; interrupted runs of every method."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import optax
+import pymc as pm
+import pytest
+
+from bnnbook import inference
+
+QUIET = {"seed": 1, "progressbar": False}
+DECAY = {"learning_rate": lambda fraction: 0.05 * (1 - fraction) + 1e-4}
+
+
+def mean_field(covariance, prior_precision=1.0, kl_weight=1.0):
+    """Sds of the best independent normal when the KL has a weight: one over root precision.
+
+    The optimum is proportional to prior times likelihood to the power of 1 / kl_weight.
+    """
+    precision = np.diag(np.linalg.inv(covariance))
+    data = precision - prior_precision
+    return 1 / np.sqrt(prior_precision + data / kl_weight)
+
+
+def sds(fit):
+    return fit["variational"]["beta"].sel(stat="sd").to_numpy()
+
+
+@pytest.mark.parametrize("kl_weight", [1.0, 0.25])
+def test_kl_weight_tempers_the_likelihood(line, kl_weight):
+    model, _, covariance, _ = line
+    fit = inference.fit_advi(model, 20_000, kl_annealing=lambda _: kl_weight, **QUIET, **DECAY)
+    np.testing.assert_allclose(sds(fit), mean_field(covariance, kl_weight=kl_weight), rtol=0.1)
+    # the ELBO reported is the true one, at weight 1, whatever was climbed
+    best = inference.fit_advi(model, 20_000, **QUIET, **DECAY).attrs["final_elbo"]
+    assert (fit.attrs["final_elbo"] > best - 0.02) == (kl_weight == 1.0)
+
+
+def test_missing_total_size_is_seen_in_the_sds(line):
+    model, _, covariance, _ = line
+    arrays = model["X"].get_value(), model["y"].get_value()
+    found = {}
+    for total_size in (40, None):
+        Xb, yb = pm.Minibatch(*arrays, batch_size=10)
+        with pm.Model() as small:
+            beta = pm.Normal("beta", 0, 1, shape=2)
+            pm.Normal("obs", Xb @ beta, 0.5, observed=yb, total_size=total_size)
+        found[total_size] = sds(inference.fit_advi(small, 20_000, **QUIET, **DECAY))
+    expected = mean_field(covariance)
+    np.testing.assert_allclose(found[40], expected, rtol=0.3)
+    # N/n = 4 left out makes sds twice as large: the check above must fail
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(found[None], expected, rtol=0.3)
+
+
+def test_optax_adam_takes_the_same_path_as_the_built_in_one(line):
+    ours = inference.fit_advi(line[0], 500, learning_rate=0.02, **QUIET)
+    theirs = inference.fit_advi(line[0], 500, optimizer=optax.adam(0.02), **QUIET)
+    other = inference.fit_advi(line[0], 500, optimizer=optax.sgd(1e-3), **QUIET)
+    np.testing.assert_allclose(theirs["history"]["elbo"], ours["history"]["elbo"], rtol=1e-8)
+    assert not np.allclose(other["history"]["elbo"], ours["history"]["elbo"], rtol=1e-3)
+
+
+def test_interrupt_in_a_later_start_is_told(line):
+    calls = []
+
+    def interrupt(state, losses, step):
+        calls.append(step)
+        if len(calls) == 12:  # in the second of three starts, long before it is the best
+            raise KeyboardInterrupt
+
+    fit = inference.fit_advi(line[0], 1000, n_starts=3, callbacks=[interrupt], **QUIET)
+    assert fit.attrs["interrupted"]
+    assert len(fit.attrs["final_elbo_by_start"]) == 2
+    assert fit["history"].sizes["step"] == 1000  # the first start's, which is the better
+
+
+@pytest.mark.parametrize(
+    ("slope", "stops"), [(0.0, True), (0.01, False)], ids=["flat", "rising 0.01 nats a step"]
+)
+def test_early_stopping_on_made_up_losses(slope, stops):
+    noise = np.random.default_rng(0).normal(size=1000)
+    losses = noise - slope * np.arange(1000)
+    callback = inference.EarlyStopping(window=500, tolerance=1.0)
+    assert callback(None, losses[:999], 999) is None  # fewer than two windows
+    if stops:
+        with pytest.raises(StopIteration, match="over 500 steps, less than 1.0"):
+            callback(None, losses, 1000)
+    else:
+        assert callback(None, losses, 1000) is None
+
+
+def test_cyclical_annealing_rises_once_a_cycle():
+    weight = inference.cyclical_annealing(4, rise=0.5)
+    weights = np.array([weight(f) for f in np.arange(1000) / 1000])
+    assert ((weights > 0) & (weights <= 1)).all()
+    assert (np.diff(weights) < -0.5).sum() == 3  # falls back between four cycles
+    assert weight(0.0625) == pytest.approx(0.5)
+    assert weight(0.2) == weight(1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"kl_annealing": lambda f: 2.0}, ValueError, r"must return weights in \[0, 1\]"),
+        ({"kl_annealing": lambda f: np.nan}, ValueError, r"must return weights in \[0, 1\]"),
+        ({"optimizer": "adam"}, TypeError, "optimizer must have init and update"),
+        (
+            {"optimizer": optax.sgd(0.1), "learning_rate": 0.1},
+            ValueError,
+            "learning_rate is Adam's; optimizer brings its own step size",
+        ),
+        ({"n_starts": 0}, ValueError, "n_starts must be at least 1, got 0"),
+        ({"callback_every": 0}, ValueError, "callback_every must be at least 1, got 0"),
+    ],
+)
+def test_bad_options(line, arguments, error, message):
+    with pytest.raises(error, match=message):
+        inference.fit_advi(line[0], 100, **QUIET, **arguments)
+
+
+def test_bad_callbacks_and_schedules():
+    with pytest.raises(ValueError, match="Tracker needs at least one function"):
+        inference.Tracker()
+    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
+        inference.EarlyStopping(window=0)
+    with pytest.raises(ValueError, match="tolerance must be positive and finite, got -1"):
+        inference.EarlyStopping(tolerance=-1)
+    with pytest.raises(ValueError, match="n_cycles must be at least 1, got 0"):
+        inference.cyclical_annealing(0)
+    with pytest.raises(ValueError, match=r"rise must be a fraction in \(0, 1\], got 0"):
+        inference.cyclical_annealing(2, rise=0)
+
+
+def test_batches_that_would_mispair_rows_are_refused(line):
+    X, y = line[0]["X"].get_value(), line[0]["y"].get_value()
+    with pm.Model() as half:  # y in a container, X a constant
+        pm.Normal("obs", X @ pm.Normal("beta", shape=2), 0.5, observed=pm.Data("y", y))
+    with pytest.raises(ValueError, match="a model that holds 40 rows as constants"):
+        inference.fit_advi(half, 100, batch_size=1, **QUIET)
+    Xb, yb = pm.Minibatch(X, y, batch_size=10)
+    with pm.Model() as own:
+        pm.Normal("obs", Xb @ pm.Normal("beta", shape=2), 0.5, observed=yb, total_size=40)
+    with pytest.raises(ValueError, match=r"batch_size is already 10 in the model's pm\.Minibatch"):
+        inference.fit_advi(own, 100, batch_size=20, **QUIET)
+    for needs_all in (inference.fit_map, inference.sample_nuts):
+        with pytest.raises(ValueError, match="needs the full data"):
+            needs_all(own, **QUIET)
+
+
+def pressing_ctrl_c(after):
+    """A progress bar during whose update number ``after`` somebody presses Ctrl-C."""
+
+    @contextmanager
+    def progress_bar(*_, **__):
+        seen = []
+
+        def update(done, value):
+            if np.isfinite(value):
+                seen.append(done)
+            if len(seen) >= after:
+                raise KeyboardInterrupt
+
+        yield update
+
+    return progress_bar
+
+
+def test_interrupted_map_returns_its_last_step(line, monkeypatch):
+    whole = inference.fit_map(line[0], **QUIET)
+    monkeypatch.setattr("bnnbook.inference.optimize.progress_bar", pressing_ctrl_c(2))
+    fit = inference.fit_map(line[0], n_starts=3, **QUIET)
+    assert fit.attrs["interrupted"]
+    assert fit["history"].sizes["step"] == 2
+    assert float(fit["sample_stats"]["lp"][0, 0]) == pytest.approx(
+        float(fit["history"]["log_density"][-1])
+    )
+    assert float(fit["sample_stats"]["lp"][0, 0]) <= float(whole["sample_stats"]["lp"][0, 0])
+
+
+def test_interrupted_nuts_returns_the_draws_that_all_chains_have(line, monkeypatch):
+    monkeypatch.setattr("bnnbook.inference.nuts.progress_bar", pressing_ctrl_c(5))
+    fit = inference.sample_nuts(line[0], draws=10_000_000, tune=100, chains=2, cores=2, **QUIET)
+    assert fit.attrs["interrupted"]
+    draws = fit["posterior"].sizes["draw"]
+    assert 100 <= draws < 10_000_000
+    assert draws % 100 == 0
+    assert np.isfinite(fit["posterior"]["beta"]).all()
+
+
+def test_members_of_an_ensemble_are_modes(line):
+    model, mean, _, _ = line
+    fit = inference.fit_ensemble(model, n_members=3, **QUIET)
+    np.testing.assert_allclose(fit["posterior"]["beta"], np.tile(mean, (3, 1, 1)), atol=1e-5)
+    assert fit["history"].sizes["chain"] == 3
+    climbed = fit["history"]["log_density"].to_numpy()
+    assert (np.nan_to_num(np.diff(climbed), nan=0.0) >= -1e-9).all()

@@ -1,0 +1,174 @@
+"""The predictor against PyMC on many models, and bad input."""
+
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+
+from bnnbook import models, predict
+
+RNG = np.random.default_rng(2)
+N = 11
+X = RNG.normal(size=(N, 2))
+BINARY = RNG.integers(0, 2, N)
+
+
+def binary():
+    return models.mlp_classifier(X, BINARY, (4, 3)), "p", {"X": RNG.normal(size=(N, 2))}
+
+
+def multiclass():
+    y = RNG.integers(0, 3, N)
+    model = models.mlp_classifier(X, y, (4,), n_classes=3, activation="gelu", bias=True)
+    return model, "p", {"X": RNG.normal(size=(N, 2))}
+
+
+def regression():
+    with pm.Model() as model:
+        x = pm.Data("x", X[:, 0], dims="obs_id")
+        slope, log_noise = pm.Normal("slope"), pm.Normal("log_noise")
+        mu = pm.Deterministic("mu", slope * x, dims="obs_id")
+        sigma = pm.Deterministic("sigma", pm.math.exp(log_noise + 0.1 * x), dims="obs_id")
+        pm.Normal("obs", mu, sigma, observed=X[:, 1], dims="obs_id")
+    return model, ["mu", "sigma"], {"x": RNG.normal(size=N)}
+
+
+def hierarchical():
+    with pm.Model(coords={"group": ["a", "b", "c"]}) as model:
+        x, group = pm.Data("x", X[:, 0]), pm.Data("group_index", np.arange(N) % 3)
+        spread = pm.HalfNormal("spread", 1.0)
+        offset = pm.Normal("offset", dims="group")
+        slope = pm.Deterministic("slope", 1.0 + spread * offset, dims="group")
+        pm.Deterministic("mu", slope[group] * x)  # a deterministic of a deterministic
+        pm.Normal("obs", model["mu"], 1.0, observed=X[:, 1])
+    return model, "mu", {"x": RNG.normal(size=N), "group_index": RNG.integers(0, 3, N)}
+
+
+def simplex():
+    with pm.Model(coords={"part": range(3)}) as model:
+        x = pm.Data("x", X[:, 0])
+        weights = pm.Dirichlet("weights", np.ones(3), dims="part")
+        pm.Deterministic("mu", x[:, None] * weights, dims=(None, "part"))
+        pm.Normal("obs", model["mu"].sum(axis=1), 1.0, observed=X[:, 1])
+    return model, "mu", {"x": RNG.normal(size=N)}
+
+
+def two_inputs():
+    with pm.Model() as model:
+        a, b = pm.Data("a", X), pm.Data("b", X[:, 0])
+        rate = pm.LogNormal("rate", 0, 1, shape=2)
+        bounded = pm.Uniform("bounded", -2, 3)
+        pm.Deterministic("mean", a @ rate + bounded * b)
+        pm.Deterministic("gap", bounded * b**2)
+        pm.Normal("obs", model["mean"], 1.0, observed=X[:, 1])
+    return model, ["mean", "gap"], {"a": RNG.normal(size=(N, 2)), "b": RNG.normal(size=N)}
+
+
+MODELS = [binary, multiclass, regression, hierarchical, simplex, two_inputs]
+
+
+def draws(model, n=9):
+    prior = pm.sample_prior_predictive(
+        n, model=model, var_names=[rv.name for rv in model.free_RVs], random_seed=3
+    )
+    return prior["prior"].to_dataset()
+
+
+@pytest.mark.parametrize("build", MODELS, ids=lambda f: f.__name__)
+def test_equal_to_pymc_on_the_same_draws(build):
+    model, outputs, new = build()
+    posterior = draws(model)
+    ours = predict.compile_predictor(model, outputs)(
+        posterior, new if len(new) > 1 else next(iter(new.values()))
+    )
+    with model:
+        pm.set_data(new)
+        theirs = pm.compute_deterministics(
+            posterior, var_names=list(ours.data_vars), progressbar=False
+        )
+    for name, value in ours.items():
+        assert value.dims[:3] == ("chain", "draw", "obs")
+        np.testing.assert_allclose(value.to_numpy(), theirs[name].to_numpy(), rtol=1e-6, atol=1e-9)
+
+
+def test_equal_to_sample_posterior_predictive():
+    model, _, new = binary()
+    posterior = draws(model)
+    ours = predict.compile_predictor(model, "p")(posterior, new["X"])["p"]
+    with model:
+        pm.set_data(new)
+        theirs = pm.sample_posterior_predictive(
+            xr.DataTree.from_dict({"posterior": posterior}), var_names=["p"], progressbar=False
+        )
+    np.testing.assert_allclose(ours, theirs["posterior_predictive"]["p"], atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 7, 2047, 2048, 2049, 5000])
+def test_any_number_of_rows_and_draws(n):
+    model, _, _ = binary()
+    posterior = draws(model, 130)  # more than one block of draws, the last one short
+    new = RNG.normal(size=(n, 2))
+    found = predict.compile_predictor(model, "p")(posterior, new)["p"]
+    w1, w2, w_out = (posterior[v].to_numpy()[0] for v in ("w1", "w2", "w_out"))
+    logit = (np.tanh(np.tanh(new @ w1) @ w2) @ w_out[..., None])[..., 0]
+    np.testing.assert_allclose(found[0], 1 / (1 + np.exp(-logit)), atol=1e-12)
+
+
+def test_reduced_over_draws_block_by_block():
+    model, _, _ = binary()
+    posterior, new = draws(model), RNG.normal(size=(4100, 2))
+    predictor = predict.compile_predictor(model, "p")
+    full = predictor(posterior, new)["p"]
+    np.testing.assert_allclose(
+        predictor(posterior, new, reduce="mean")["p"], full.mean(["chain", "draw"]), atol=1e-12
+    )
+    top = predictor(posterior, new, reduce=lambda d: d.max("draw"))["p"]
+    np.testing.assert_array_equal(top.transpose("chain", "obs"), full.max("draw"))
+
+
+def test_labels_of_draws_and_other_dims_are_kept():
+    model, outputs, new = simplex()
+    posterior = draws(model).assign_coords(draw=np.arange(100, 109))
+    found = predict.compile_predictor(model, outputs)(posterior, new["x"])
+    assert found["draw"].to_numpy().tolist() == list(range(100, 109))
+    assert found["mu"].dims == ("chain", "draw", "obs", "part")
+
+
+def test_bad_input():
+    model, _, new = binary()
+    posterior = draws(model)
+    predictor = predict.compile_predictor(model, "p")
+    for bad, error, message in [
+        (new["X"][:, :1], ValueError, r"X must have shape \(n, 2\), got \(11, 1\)"),
+        (new["X"][:, 0], ValueError, r"X must have shape \(n, 2\), got \(11,\)"),
+        (new["X"][:0], ValueError, "X must have at least one row"),
+        (np.full((3, 2), np.nan), ValueError, "X must be finite"),
+        (new["X"].astype(str), TypeError, "X must be real numbers"),
+        ({"Z": new["X"]}, ValueError, r"X must have exactly the data \['X'\], got \['Z'\]"),
+    ]:
+        with pytest.raises(error, match=message):
+            predictor(posterior, bad)
+    with pytest.raises(ValueError, match="posterior lacks w2; it has w1, w_out"):
+        predictor(posterior.drop_vars("w2"), new["X"])
+    with pytest.raises(ValueError, match=r"variable w2 must have shape .* got"):
+        predictor(posterior.isel(hidden_1=slice(2)), new["X"])
+    with pytest.raises(ValueError, match="reduce must be None, 'mean' or a function, got 'median'"):
+        predictor(posterior, new["X"], reduce="median")
+
+
+def test_bad_models_and_outputs():
+    model, _, _ = binary()
+    with pytest.raises(ValueError, match=r"outputs must be deterministics of the model, \['p'\]"):
+        predict.compile_predictor(model, "q")
+    with pytest.raises(TypeError, match=r"model must be a pymc\.Model, got str"):
+        predict.compile_predictor("model", "p")
+    with pm.Model() as constants:
+        pm.Deterministic("mu", pm.Normal("z") * np.ones(3))
+    with pytest.raises(ValueError, match=r"model must have pm\.Data inputs that mu depend on"):
+        predict.compile_predictor(constants, "mu")
+    several, outputs, new = two_inputs()
+    predictor = predict.compile_predictor(several, outputs)
+    with pytest.raises(TypeError, match="X must be a dict with "):
+        predictor(draws(several), new["a"])
+    with pytest.raises(ValueError, match="same number of rows in each input"):
+        predictor(draws(several), {"a": new["a"], "b": new["b"][:3]})
