@@ -1,0 +1,7 @@
+"""Run every benchmark: ``make bench``."""
+
+from benchmarks import bench_advi, bench_predict
+
+if __name__ == "__main__":
+    bench_advi.main()
+    bench_predict.main()

@@ -1,0 +1,54 @@
+"""Two moons, and that the light modules stay light."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_moons
+
+from bnnbook import datasets
+
+
+def test_two_moons_are_standardised_on_the_training_half():
+    data = datasets.two_moons(200, seed=3)
+    assert data.X_train.shape == data.X_test.shape == (100, 2)
+    np.testing.assert_allclose(data.X_train.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(data.X_train.std(axis=0), 1)
+    assert np.abs(data.X_test.mean(axis=0)).max() > 1e-3  # the test half was not used
+    assert data.y_train.dtype == np.int64
+
+
+def test_points_are_scikit_learns_up_to_an_affine_map():
+    data = datasets.two_moons(100, seed=1)
+    X, _ = make_moons(100, noise=0.2, random_state=1)
+    ours = np.concatenate([data.X_train, data.X_test])
+    standard = [(a - a.mean(axis=0)) / a.std(axis=0) for a in (ours, X)]
+    np.testing.assert_allclose(*(np.sort(a[:, 0]) for a in standard), atol=1e-12)
+
+
+def test_seed_decides():
+    first, again, other = (datasets.two_moons(50, seed=s).X_train for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 3}, "n must be an integer of at least 4, got 3"),
+        ({"noise": -1}, "noise must be finite and at least 0, got -1"),
+        ({"test_size": 1.0}, r"test_size must lie in \(0, 1\), got 1.0"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.two_moons(**arguments, seed=0)
+
+
+def test_light_modules_do_not_import_pymc():
+    code = (
+        "import sys, bnnbook; from bnnbook import datasets, metrics, uncertainty;"
+        "assert not {'pymc', 'pytensor', 'jax'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,114 @@
+"""Diagnostics on cases with known answers."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from bnnbook import diagnostics
+
+RNG = np.random.default_rng(0)
+
+
+def chains(values):
+    return xr.DataArray(values, dims=("chain", "draw", "obs"))
+
+
+def network(posterior, x):
+    w1, w2, w_out = (posterior[v].to_numpy() for v in ("w1", "w2", "w_out"))
+    b1 = posterior["b1"].to_numpy()[..., None, :]
+    return (np.tanh(np.tanh(x @ w1 + b1) @ w2) @ w_out[..., None])[..., 0]
+
+
+def posterior(shape=(2, 5)):
+    dims = ("chain", "draw")
+    return xr.Dataset(
+        {
+            "w1": ((*dims, "feature", "hidden_1"), RNG.normal(size=(*shape, 2, 4))),
+            "b1": ((*dims, "hidden_1"), RNG.normal(size=(*shape, 4))),
+            "w2": ((*dims, "hidden_1", "hidden_2"), RNG.normal(size=(*shape, 4, 3))),
+            "w_out": ((*dims, "hidden_2"), RNG.normal(size=(*shape, 3))),
+        }
+    )
+
+
+def test_independent_chains_have_converged():
+    found = diagnostics.function_space(chains(RNG.normal(size=(4, 1000, 3))))
+    assert found.attrs["max_rhat"] < 1.01
+    assert 3000 < found.attrs["min_ess_bulk"] < 5000
+    assert found["rhat"].dims == ("obs",)
+
+
+def test_mirrored_modes_disagree_in_weights_and_agree_in_functions():
+    weights = RNG.normal(size=(2, 500, 1)) + np.array([-5.0, 5.0])[:, None, None]
+    assert diagnostics.function_space(chains(weights)).attrs["max_rhat"] > 1.5
+    assert diagnostics.function_space(chains(np.abs(weights))).attrs["max_rhat"] < 1.02
+
+
+def test_different_functions_disagree():
+    values = RNG.normal(size=(2, 500, 2)) + np.array([0.0, 2.0])[:, None, None]
+    assert diagnostics.function_space(chains(values)).attrs["max_rhat"] > 1.2
+
+
+def test_constant_predictions_are_counted_and_left_out():
+    values = RNG.normal(size=(2, 100, 2))
+    values[..., 1] = 3.0
+    found = diagnostics.function_space(chains(values))
+    assert found.attrs["n_constant"] == 1
+    assert np.isnan(found["rhat"][1])
+    assert np.isfinite(found.attrs["max_rhat"])
+
+
+def test_one_chain_has_no_rhat():
+    found = diagnostics.function_space(chains(RNG.normal(size=(1, 100, 2))))
+    assert np.isnan(found.attrs["max_rhat"])
+
+
+def test_canonical_weights_compute_the_same_function():
+    draws, x = posterior(), RNG.normal(size=(7, 2))
+    canonical = diagnostics.canonicalise(draws)
+    np.testing.assert_allclose(network(canonical, x), network(draws, x), atol=1e-12)
+    first = canonical["w1"].to_numpy()[..., 0, :]
+    assert (first >= 0).all()
+    assert (np.diff(first, axis=-1) >= 0).all()
+
+
+def test_mirrored_and_permuted_networks_map_to_the_same_weights():
+    draws = posterior()
+    order, sign = np.array([2, 0, 3, 1]), np.array([1.0, -1.0, -1.0, 1.0])
+    twin = draws.copy(
+        data={
+            "w1": (draws["w1"].to_numpy() * sign)[..., order],
+            "b1": (draws["b1"].to_numpy() * sign)[..., order],
+            "w2": (draws["w2"].to_numpy() * sign[:, None])[..., order, :],
+            "w_out": draws["w_out"].to_numpy(),
+        }
+    )
+    first, second = diagnostics.canonicalise(draws), diagnostics.canonicalise(twin)
+    for name in first:
+        np.testing.assert_allclose(first[name], second[name], atol=1e-12)
+    assert np.abs(twin["w1"] - draws["w1"]).max() > 0.1
+
+
+def test_agreement_and_total_variation_by_hand():
+    p, q = np.array([0.9, 0.4, 0.6]), np.array([0.8, 0.6, 0.6])
+    assert diagnostics.agreement(p, q) == pytest.approx(2 / 3)
+    assert diagnostics.total_variation(p, q) == pytest.approx(np.mean([0.1, 0.2, 0.0]))
+    assert diagnostics.total_variation([0.0], [1.0]) == 1.0
+
+
+def test_bad_input():
+    good = chains(RNG.normal(size=(2, 10, 1)))
+    with pytest.raises(TypeError, match="predictions must be a DataArray, got ndarray"):
+        diagnostics.function_space(good.to_numpy())
+    with pytest.raises(ValueError, match="must have dims chain and draw"):
+        diagnostics.function_space(good.isel(chain=0))
+    with pytest.raises(ValueError, match="at least 4 draws, got 3"):
+        diagnostics.function_space(good.isel(draw=slice(3)))
+    with pytest.raises(ValueError, match="predictions must be finite"):
+        diagnostics.function_space(good * np.nan)
+    with pytest.raises(ValueError, match="posterior must have w1"):
+        diagnostics.canonicalise(xr.Dataset())
+    with pytest.raises(ValueError, match="same shape"):
+        diagnostics.agreement([0.1, 0.2], [0.3])
+    with pytest.raises(ValueError, match=r"q must lie in \[0, 1\]"):
+        diagnostics.total_variation([0.1], [1.3])
