@@ -68,8 +68,10 @@ def test_full_rank_advi_is_the_closed_form_posterior(line):
     np.testing.assert_allclose(
         fit["variational"]["covariance"], covariance, atol=0.1 * covariance.max()
     )
-    # at the exact posterior log p - log q is the log evidence for every draw
-    assert fit.attrs["final_elbo"] == pytest.approx(evidence, abs=0.02)
+    # at the exact posterior log p - log q is the log evidence for every draw; Adam's jitter costs
+    # nats in proportion to its step size (0.025 over the last tenth), so ask at the decay's end
+    last = float(fit["history"]["elbo"][-500:].mean())
+    assert last == pytest.approx(evidence, abs=0.02)
 
 
 def test_mean_field_variance_is_the_inverse_diagonal_precision(line):
