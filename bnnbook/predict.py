@@ -104,9 +104,8 @@ class Predictor:
             dataset = posterior
         missing = [name for name in self.parameters if name not in dataset.data_vars]
         if missing:
-            raise ValueError(
-                f"posterior lacks {', '.join(missing)}; it has {', '.join(map(str, dataset))}"
-            )
+            present = ", ".join(sorted(map(str, dataset)))
+            raise ValueError(f"posterior lacks {', '.join(missing)}; it has {present}")
         stacked = {}
         for name in self.parameters:
             value = dataset[name].transpose("chain", "draw", ...)
@@ -285,7 +284,7 @@ def compile_predictor(model: pm.Model, outputs: str | Sequence[str]) -> Predicto
 
     examples = {v.name: np.asarray(v.get_value()) for v in containers}
     shapes = model.eval_rv_shapes()
-    parameter_shapes = {rv.name: tuple(shapes[rv.name]) for rv in used}
+    parameter_shapes = {rv.name: tuple(int(s) for s in shapes[rv.name]) for rv in used}
     dims = _output_dims(names, single, parameter_shapes, used, examples, row_axis, dims_of)
     return Predictor(
         outputs=names,

@@ -150,7 +150,9 @@ def test_bad_input():
             predictor(posterior, bad)
     with pytest.raises(ValueError, match="posterior lacks w2; it has w1, w_out"):
         predictor(posterior.drop_vars("w2"), new["X"])
-    with pytest.raises(ValueError, match=r"variable w2 must have shape .* got"):
+    with pytest.raises(
+        ValueError, match=r"variable w1 must have shape \(chain, draw\) \+ \(2, 4\), got"
+    ):
         predictor(posterior.isel(hidden_1=slice(2)), new["X"])
     with pytest.raises(ValueError, match="reduce must be None, 'mean' or a function, got 'median'"):
         predictor(posterior, new["X"], reduce="median")
