@@ -10,23 +10,34 @@ from bnnbook.inference.advi import (
     linear_annealing,
 )
 from bnnbook.inference.checks import DivergedError
+from bnnbook.inference.kernels import Kernel, sghmc, sgld
 from bnnbook.inference.log_density import LogDensity, compile_log_density
 from bnnbook.inference.nuts import sample_nuts
 from bnnbook.inference.optimize import fit_ensemble, fit_map, fit_mle
+from bnnbook.inference.schedules import Schedule, constant, cyclical, polynomial
+from bnnbook.inference.sgmcmc import sample_sgmcmc
 
 __all__ = [
     "ADVIState",
     "DivergedError",
     "EarlyStopping",
+    "Kernel",
     "LogDensity",
     "Optimizer",
+    "Schedule",
     "Tracker",
     "compile_log_density",
+    "constant",
+    "cyclical",
     "cyclical_annealing",
     "fit_advi",
     "fit_ensemble",
     "fit_map",
     "fit_mle",
     "linear_annealing",
+    "polynomial",
     "sample_nuts",
+    "sample_sgmcmc",
+    "sghmc",
+    "sgld",
 ]

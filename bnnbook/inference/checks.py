@@ -20,6 +20,15 @@ def positive_int(name: str, value: object) -> int:
     return int(value)
 
 
+def non_negative_int(name: str, value: object) -> int:
+    """Return ``value`` as an int of at least 0, or raise naming the argument."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}")
+    return int(value)
+
+
 def positive_number(name: str, value: object) -> float:
     """Return ``value`` as a positive, finite float, or raise naming the argument."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):

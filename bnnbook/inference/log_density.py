@@ -23,14 +23,16 @@ from pytensor.raise_op import CheckAndRaise
 __all__ = ["LogDensity", "compile_log_density", "jax_function"]
 
 Array = jax.Array
+Theta = Array | tuple[Array, ...]
 
 
 @dataclass(frozen=True)
 class LogDensity:
     """A model's log density on the unconstrained space, as JAX functions.
 
-    With theta of shape (D,) and ``data`` a tuple of arrays in the order of ``data_names``, the log
-    joint density is ``log_prior(theta, data) + log_likelihood(theta, data)``.
+    With theta of shape (D,), or a tuple of arrays by value variable in the order of ``names``, and
+    ``data`` a tuple of arrays in the order of ``data_names``, the log joint density is
+    ``log_prior(theta, data) + log_likelihood(theta, data)``.
 
     Attributes
     ----------
@@ -56,9 +58,9 @@ class LogDensity:
         Dimension names of the free variables; coords their labels.
     """
 
-    log_prior: Callable[[Array, tuple], Array]
-    log_likelihood: Callable[[Array, tuple], Array]
-    constrain: Callable[[Array, tuple], dict[str, Array]]
+    log_prior: Callable[[Theta, tuple], Array]
+    log_likelihood: Callable[[Theta, tuple], Array]
+    constrain: Callable[[Theta, tuple], dict[str, Array]]
     data_names: tuple[str, ...]
     data: tuple[np.ndarray, ...]
     batched: tuple[bool, ...]
@@ -166,13 +168,14 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
         for v in graph_inputs([likelihood])
     )
 
-    def split(theta: Array) -> list[Array]:
-        parts, start = [], 0
-        for shape in shapes:
-            stop = start + int(np.prod(shape))
-            parts.append(theta[start:stop].reshape(shape))
-            start = stop
-        return parts
+    def split(theta: Theta) -> list[Array]:
+        if isinstance(theta, tuple):
+            return list(theta)
+        ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+        return [
+            theta[end - int(np.prod(shape)) : end].reshape(shape)
+            for end, shape in zip(ends, shapes, strict=True)
+        ]
 
     functions = [jax_function(all_inputs, out) for out in (outputs[:1], outputs[1:2], outputs[2:])]
     free_names = [rv.name for rv in model.free_RVs]
@@ -199,17 +202,22 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
 def jax_function(inputs: list[Variable], outputs: list[Variable]) -> Callable[..., tuple]:
     """Rewrite a PyTensor graph for speed and stability, and turn it into a JAX function."""
     graph = FunctionGraph(inputs=inputs, outputs=outputs, clone=True)
-    # compiled JAX code cannot raise: a parameter out of range shows as a value that is not finite
-    for node in graph.toposort():
-        if isinstance(node.op, CheckAndRaise):
-            graph.replace(node.outputs[0], node.inputs[0])
+    _drop_checks(graph)
     get_mode("JAX").optimizer.rewrite(graph)
+    _drop_checks(graph)  # rewrites add their own
     function = jax_funcify(graph)
 
     def call(*args: Any) -> tuple:
         return tuple(function(*args))
 
     return call
+
+
+def _drop_checks(graph: FunctionGraph) -> None:
+    """Compiled JAX code cannot raise: a value out of range shows as one that is not finite."""
+    for node in graph.toposort():
+        if isinstance(node.op, CheckAndRaise):
+            graph.replace(node.outputs[0], node.inputs[0])
 
 
 def _n_rows(model: pm.Model, data: tuple[np.ndarray, ...], full: Mapping) -> int:

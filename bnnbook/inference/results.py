@@ -20,14 +20,19 @@ __all__ = ["posterior_dataset", "result_tree"]
 
 def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> xr.Dataset:
     """Free variables in the model's space from unconstrained draws (chain, draw, D)."""
-    flat = jnp.asarray(thetas.reshape(-1, thetas.shape[-1]))
-    constrain = jax.jit(jax.vmap(lambda theta: density.constrain(theta, data)))
-    draws = {name: np.asarray(value) for name, value in constrain(flat).items()}
+    if all(name in density.names for name in density.dims):  # no transforms: the draws as they are
+        draws = density.split(thetas)
+    else:
+        flat = jnp.asarray(thetas.reshape(-1, thetas.shape[-1]))
+        constrain = jax.jit(jax.vmap(lambda theta: density.constrain(theta, data)))
+        draws = {
+            name: np.asarray(value).reshape((*thetas.shape[:2], *value.shape[1:]))
+            for name, value in constrain(flat).items()
+        }
     variables = {}
     for name, value in draws.items():
-        dims = density.dims[name] or tuple(f"{name}_dim_{i}" for i in range(value.ndim - 1))
-        shape = (*thetas.shape[:2], *value.shape[1:])
-        variables[name] = (("chain", "draw", *dims), value.reshape(shape))
+        dims = density.dims[name] or tuple(f"{name}_dim_{i}" for i in range(value.ndim - 2))
+        variables[name] = (("chain", "draw", *dims), value)
     return _labelled(xr.Dataset(variables), density)
 
 
