@@ -10,9 +10,11 @@ from bnnbook.inference.advi import (
     linear_annealing,
 )
 from bnnbook.inference.checks import DivergedError
+from bnnbook.inference.hmc import sample_hmc
 from bnnbook.inference.log_density import LogDensity, compile_log_density
 from bnnbook.inference.nuts import sample_nuts
 from bnnbook.inference.optimize import fit_ensemble, fit_map, fit_mle
+from bnnbook.inference.tempered import sample_tempered
 
 __all__ = [
     "ADVIState",
@@ -28,5 +30,7 @@ __all__ = [
     "fit_map",
     "fit_mle",
     "linear_annealing",
+    "sample_hmc",
     "sample_nuts",
+    "sample_tempered",
 ]
