@@ -249,12 +249,17 @@ def surface_panels(
 
     ``data`` are points (n, 2) and labels (n,) to draw on each panel.
     """
-    for i, (ax, (title, p)) in enumerate(zip(axes, surfaces.items(), strict=True)):
-        probability_surface(where, p, ax=ax, colorbar=i == len(surfaces) - 1)
+    for ax, (title, p) in zip(axes, surfaces.items(), strict=True):
+        probability_surface(where, p, ax=ax, colorbar=False)
         if data is not None:
             classification_data(*data, ax=ax, size=10, legend=False)
-        ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$" if i == 0 else "", aspect="equal")
+        ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
         ax.set(xlim=where.x[[0, -1]], ylim=where.y[[0, -1]])
+        ax.label_outer()
+    bar = axes[0].figure.colorbar(
+        axes[0].collections[0], ax=list(axes), ticks=np.linspace(0, 1, 6), fraction=0.05
+    )
+    bar.set_label("probability of class 1")
     return axes
 
 

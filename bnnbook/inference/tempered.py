@@ -77,7 +77,7 @@ def sample_tempered(
     k and k + 1, accepted with probability
     :math:`\min\{1, (L_{k+1} / L_k)^{\beta_k - \beta_{k+1}}\}`, L being their likelihoods. Even
     and odd pairs take turns, which moves a replica on in one direction until a swap is rejected
-    (Syed et al. 2022, section 3). A mode that the posterior alone would never leave is left by way
+    (Syed et al. 2022). A mode that the posterior alone would never leave is left by way
     of the prior. Every swap and move leaves the joint density invariant: at :math:`\beta = 1` the
     draws are from the posterior, with no approximation.
 
@@ -117,7 +117,7 @@ def sample_tempered(
         ``tempering`` (chain, level): ``beta``, ``step_size``, ``acceptance_rate``,
         ``swap_rate`` with the next level (NaN at the last), ``log_likelihood`` (mean). Attributes
         ``arrivals`` (by chain: replicas that came all the way from the prior), ``barrier`` (sum of
-        rejection rates), ``log_evidence`` by the stepping-stone estimate (Xie et al. 2011, eq. 11)
+        rejection rates), ``log_evidence`` by the stepping-stone estimate (Xie et al. 2011)
         with ``log_evidence_se``, its standard error over chains.
 
     Raises
