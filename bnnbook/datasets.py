@@ -15,6 +15,7 @@ from bnnbook.idx_files import FASHION_MNIST, MNIST, DataUnavailableError, Source
 __all__ = [
     "DataUnavailableError",
     "Dataset",
+    "boxes",
     "digits",
     "fashion_mnist",
     "mnist",
@@ -34,6 +35,44 @@ class Dataset:
     y_test: np.ndarray
     name: str
     description: str
+
+
+def boxes(n: int = 80, *, seed: int) -> Dataset:
+    """Four separated boxes with the classes of an exclusive or.
+
+    Points are uniform on two boxes of class 1, [0.5, 5] x [0.5, 5] and [-5, -0.5] x [-5, -0.5],
+    and two of class 0, [0.5, 5] x [-5, -0.5] and [-5, -0.5] x [0.5, 5]; the gap of width 1
+    around the axes stays empty. Inputs are not standardised.
+
+    Parameters
+    ----------
+    n : int
+        Training points, and as many test points drawn in the same way: a multiple of 4, so that
+        every box holds n / 4 of each.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If ``n`` is not a positive multiple of 4.
+    """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 4 or n % 4:
+        raise ValueError(f"n must be a positive multiple of 4, got {n!r}")
+    rng = np.random.default_rng(seed)
+    lower = np.repeat([[0.5, 0.5], [-5.0, -5.0], [0.5, -5.0], [-5.0, 0.5]], n // 4, axis=0)
+    y = np.repeat([1, 1, 0, 0], n // 4).astype(np.int64)
+    X_train, X_test = (rng.uniform(lower, lower + 4.5) for _ in range(2))
+    return Dataset(
+        X_train=X_train,
+        y_train=y,
+        X_test=X_test,
+        y_test=y.copy(),
+        name="boxes",
+        description=(
+            f"boxes: {n} training and {n} test points, 2 inputs, 2 classes, "
+            f"{n // 4} of each in every one of four boxes"
+        ),
+    )
 
 
 def two_moons(n: int = 1000, noise: float = 0.2, test_size: float = 0.5, *, seed: int) -> Dataset:

@@ -6,8 +6,11 @@ triangle (Okabe and Ito's colour-blind-safe palette); uncertainty is drawn in a 
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,19 +18,27 @@ import numpy as np
 import xarray as xr
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from PIL import Image
 
 from bnnbook import metrics
 
 __all__ = [
+    "Animation",
     "Grid",
+    "animate_surface",
+    "chain_traces",
     "classification_data",
     "elbo_trace",
     "grid",
     "probability_surface",
     "reliability",
     "spread",
+    "surface_panels",
     "symmetry",
+    "tempering_ladder",
     "uncertainty_surface",
     "use_style",
     "variational_traces",
@@ -117,16 +128,23 @@ def probability_surface(
 
 
 def uncertainty_surface(
-    where: Grid, value: Any, label: str, *, ax: Axes | None = None, vmax: float | None = None
+    where: Grid,
+    value: Any,
+    label: str,
+    *,
+    ax: Axes | None = None,
+    vmin: float = 0.0,
+    vmax: float | None = None,
 ) -> Axes:
-    """An uncertainty over the plane, from 0 up to ``vmax`` (its own maximum by default)."""
+    """An uncertainty over the plane, from ``vmin`` up to ``vmax`` (its own maximum by default)."""
     ax = ax or plt.gca()
     image = where.reshape(value)
-    top = float(vmax if vmax is not None else max(image.max(), 1e-12))
+    top = float(vmax if vmax is not None else max(image.max(), vmin + 1e-12))
     filled = ax.contourf(
-        where.x, where.y, np.clip(image, 0, top), levels=np.linspace(0, top, 21), cmap="viridis"
-    )
-    bar = ax.figure.colorbar(filled, ax=ax, format="%.2g")
+        where.x, where.y, np.clip(image, vmin, top), levels=np.linspace(vmin, top, 21),
+        cmap="viridis",
+    )  # fmt: skip
+    bar = ax.figure.colorbar(filled, ax=ax, format="%.3g")
     bar.set_label(label)
     ax.set(xlabel="$x_1$ (standardised)", ylabel="$x_2$ (standardised)")
     return ax
@@ -218,3 +236,145 @@ def symmetry(
     if legend:
         ax.legend(markerscale=3)
     return ax
+
+
+def surface_panels(
+    where: Grid,
+    surfaces: Mapping[str, Any],
+    *,
+    axes: Sequence[Axes],
+    data: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Sequence[Axes]:
+    """Class-1 probabilities by title, one panel each, with one colour bar and the same axes.
+
+    ``data`` are points (n, 2) and labels (n,) to draw on each panel.
+    """
+    for ax, (title, p) in zip(axes, surfaces.items(), strict=True):
+        probability_surface(where, p, ax=ax, colorbar=False)
+        if data is not None:
+            classification_data(*data, ax=ax, size=10, legend=False)
+        ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+        ax.set(xlim=where.x[[0, -1]], ylim=where.y[[0, -1]])
+        ax.label_outer()
+    bar = axes[0].figure.colorbar(
+        axes[0].collections[0], ax=list(axes), ticks=np.linspace(0, 1, 6), fraction=0.05
+    )
+    bar.set_label("probability of class 1")
+    return axes
+
+
+@dataclass(frozen=True)
+class Animation:
+    """An animated GIF with its text alternative and a still for print.
+
+    Shown as the GIF on screen (as the still where the reader asks for less motion), and as the
+    still where HTML cannot be shown.
+    """
+
+    gif: bytes = field(repr=False)
+    still: bytes = field(repr=False)
+    alt: str
+    frames: int
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        still, gif = (base64.b64encode(data).decode() for data in (self.still, self.gif))
+        markup = (
+            "<details open><summary>Animation (select to hide)</summary><picture>"
+            '<source media="(prefers-reduced-motion: reduce)" '
+            f'srcset="data:image/png;base64,{still}">'
+            f'<img src="data:image/gif;base64,{gif}" alt="{html.escape(self.alt)}">'
+            "</picture></details>"
+        )
+        return {"text/html": markup, "image/png": still, "text/plain": self.alt}
+
+
+def animate_surface(
+    where: Grid,
+    surfaces: Any,
+    titles: Sequence[str],
+    *,
+    alt: str,
+    data: tuple[np.ndarray, np.ndarray] | None = None,
+    seconds: float = 0.3,
+    max_bytes: int = 3_000_000,
+) -> Animation:
+    """Animate class-1 probabilities over the plane, one frame after another.
+
+    Parameters
+    ----------
+    where : Grid
+    surfaces : array (frame, n * n)
+        Probabilities at the grid's points.
+    titles : sequence of str
+        One per frame.
+    alt : str
+        Text alternative: what the animation shows, to somebody who cannot see it.
+    data : (points (n, 2), labels (n,)), optional
+        Drawn on every frame.
+    seconds : float
+        Time for each frame.
+    max_bytes : int
+        Limit on the size of the GIF.
+
+    Raises
+    ------
+    ValueError
+        If there are no frames, their number and that of titles differ, ``alt`` is empty, or the GIF
+        is larger than ``max_bytes``.
+    """
+    images = np.asarray(surfaces)
+    if images.ndim != 2 or len(images) == 0:
+        raise ValueError(f"surfaces must have shape (frame, n * n), got {images.shape}")
+    if len(titles) != len(images):
+        raise ValueError(f"titles must name all {len(images)} frames, got {len(titles)}")
+    if not alt.strip():
+        raise ValueError("alt must describe the animation, got an empty text")
+    pictures = []
+    for image, title in zip(images, titles, strict=True):
+        fig = Figure(figsize=(5, 4.2), dpi=90, layout="constrained", facecolor="white")
+        canvas = FigureCanvasAgg(fig)
+        surface_panels(where, {title: image}, axes=[fig.subplots()], data=data)
+        canvas.draw()
+        pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+    gif, still = io.BytesIO(), io.BytesIO()
+    # one palette for all frames, or colours would flicker from one to the next
+    first = pictures[0].quantize(128)
+    paletted = [picture.quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures]
+    paletted[0].save(
+        gif, "GIF", save_all=True, append_images=paletted[1:], duration=round(1000 * seconds),
+        loop=0, optimize=True,
+    )  # fmt: skip
+    if gif.tell() > max_bytes:
+        raise ValueError(f"the GIF must be at most {max_bytes} bytes, got {gif.tell()}")
+    pictures[-1].save(still, "PNG")
+    return Animation(gif.getvalue(), still.getvalue(), alt, len(pictures))
+
+
+def chain_traces(
+    values: xr.DataArray, label: str, *, ax: Axes | None = None, legend: bool = False
+) -> Axes:
+    """One quantity (chain, draw) against the draw, one colour and line style per chain."""
+    ax = ax or plt.gca()
+    draws = np.arange(1, values.sizes["draw"] + 1)
+    for i, chain in enumerate(values["chain"].to_numpy()):
+        ax.plot(
+            draws, values.sel(chain=chain), color=LINES[i % len(LINES)], linestyle="-",
+            linewidth=0.8, alpha=0.8, label=f"chain {chain + 1}",
+        )  # fmt: skip
+    ax.set(xlabel="draw", ylabel=label)
+    if legend:
+        ax.legend(ncols=2)
+    return ax
+
+
+def tempering_ladder(tempering: xr.Dataset, *, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Inverse temperatures by level on ``axes[0]``, swap rates between levels on ``axes[1]``."""
+    for i, chain in enumerate(tempering["chain"].to_numpy()):
+        levels = tempering.sel(chain=chain)
+        style: dict[str, Any] = {"marker": "os^Dv"[i % 5], "markersize": 4, "color": LINES[i]}
+        axes[0].plot(levels["level"], levels["beta"], label=f"chain {chain + 1}", **style)
+        axes[1].plot(levels["level"][:-1] + 0.5, levels["swap_rate"][:-1], **style)
+    axes[0].set(xlabel="level", ylabel=r"inverse temperature $\beta$")
+    axes[1].set(xlabel="between levels", ylabel="swap rate", ylim=(0, 1))
+    axes[0].legend()
+    return axes

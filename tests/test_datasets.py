@@ -1,4 +1,4 @@
-"""Two moons, and that the light modules stay light."""
+"""Two moons, boxes, and that the light modules stay light."""
 
 import subprocess
 import sys
@@ -44,6 +44,34 @@ def test_seed_decides():
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         datasets.two_moons(**arguments, seed=0)
+
+
+def test_boxes_hold_a_quarter_each_and_leave_a_gap():
+    data = datasets.boxes(seed=3)
+    assert data.y_train.dtype == np.int64
+    for X, y in ((data.X_train, data.y_train), (data.X_test, data.y_test)):
+        assert X.shape == (80, 2)
+        assert (np.abs(X) >= 0.5).all()
+        assert (np.abs(X) <= 5).all()
+        np.testing.assert_array_equal(y, (X[:, 0] * X[:, 1] > 0).astype(int))
+        assert {int(n) for n in np.unique(np.sign(X), axis=0, return_counts=True)[1]} == {20}
+    # uniform on a box of width 4.5: mean 2.75, sd 1.3
+    mean = np.abs(datasets.boxes(4000, seed=0).X_train).mean()
+    assert abs(mean - 2.75) < 4 * 4.5 / np.sqrt(12 * 8000)
+
+
+def test_boxes_seed_decides():
+    first, again, other = (datasets.boxes(seed=s).X_train for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+    data = datasets.boxes(seed=1)
+    assert not np.allclose(data.X_train, data.X_test)
+
+
+@pytest.mark.parametrize("n", [0, 2, 81, 80.0])
+def test_boxes_need_whole_quarters(n):
+    with pytest.raises(ValueError, match=f"n must be a positive multiple of 4, got {n}"):
+        datasets.boxes(n, seed=0)
 
 
 def test_light_modules_do_not_import_pymc():

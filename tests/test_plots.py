@@ -1,8 +1,13 @@
 """What the figures say: labels, ranges and the data drawn."""
 
+import base64
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
+from PIL import Image
 
 from bnnbook import plots
 
@@ -51,3 +56,72 @@ def test_classes_differ_by_marker_too(ax):
     paths = [c.get_paths()[0].vertices.shape for c in ax.collections]
     assert paths[0] != paths[1]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["class 0", "class 1"]
+
+
+def test_surface_panels_share_one_colour_bar():
+    where = plots.grid((-6, 6), (-6, 6), 5)
+    fig, axes = plt.subplots(1, 3)
+    surfaces = {name: np.linspace(0, 1, 25) for name in "abc"}
+    plots.surface_panels(where, surfaces, axes=axes, data=(np.zeros((2, 2)), np.array([0, 1])))
+    assert [ax.get_title() for ax in axes] == ["a", "b", "c"]
+    assert len(fig.axes) == 4
+    assert axes[0].get_xlabel() == "$x_1$"
+    plt.close(fig)
+
+
+def test_animation_is_a_gif_with_a_still_and_a_text():
+    where = plots.grid((-6, 6), (-6, 6), 5)
+    surfaces = np.stack([np.linspace(0, 1, 25), np.linspace(1, 0, 25), np.full(25, 0.5)])
+    shown = plots.animate_surface(
+        where, surfaces, ["draw 1", "draw 2", "draw 3"], alt='a "turning" surface', seconds=0.2
+    )
+    with Image.open(io.BytesIO(shown.gif)) as gif:
+        assert gif.format == "GIF"
+        assert gif.n_frames == shown.frames == 3
+        assert gif.info["duration"] == 200
+    bundle = shown._repr_mimebundle_()
+    assert 'alt="a &quot;turning&quot; surface"' in bundle["text/html"]
+    assert "prefers-reduced-motion" in bundle["text/html"]
+    with Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) as still:
+        assert still.format == "PNG"
+    assert bundle["text/plain"] == 'a "turning" surface'
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"surfaces": np.zeros((0, 25))},
+            r"surfaces must have shape \(frame, n \* n\), got \(0, 25\)",
+        ),
+        ({"titles": ["one"]}, "titles must name all 2 frames, got 1"),
+        ({"alt": " "}, "alt must describe the animation, got an empty text"),
+        ({"max_bytes": 100}, r"the GIF must be at most 100 bytes, got \d+"),
+    ],
+)
+def test_bad_animations(changes, message):
+    arguments = {"surfaces": np.zeros((2, 25)), "titles": ["one", "two"], "alt": "two maps"}
+    with pytest.raises(ValueError, match=message):
+        plots.animate_surface(plots.grid(n=5), **(arguments | changes))
+
+
+def test_chain_traces_draw_one_line_per_chain(ax):
+    values = xr.DataArray(np.zeros((3, 7)), dims=("chain", "draw"), coords={"chain": range(3)})
+    plots.chain_traces(values, "p at the origin", ax=ax, legend=True)
+    assert [line.get_label() for line in ax.lines] == ["chain 1", "chain 2", "chain 3"]
+    assert list(ax.lines[0].get_xdata()) == list(range(1, 8))
+    assert ax.get_ylabel() == "p at the origin"
+
+
+def test_tempering_ladder_shows_rates_between_levels():
+    beta, swaps = np.array([[0.0, 0.2, 1.0]]), np.array([[0.4, 0.6, np.nan]])
+    tempering = xr.Dataset(
+        {"beta": (("chain", "level"), beta), "swap_rate": (("chain", "level"), swaps)},
+        coords={"chain": [0], "level": range(3)},
+    )
+    fig, axes = plt.subplots(1, 2)
+    plots.tempering_ladder(tempering, axes=axes)
+    x, y = axes[1].lines[0].get_data()
+    np.testing.assert_allclose(x, [0.5, 1.5])
+    np.testing.assert_allclose(y, [0.4, 0.6])
+    plt.close(fig)

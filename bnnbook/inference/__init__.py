@@ -10,12 +10,14 @@ from bnnbook.inference.advi import (
     linear_annealing,
 )
 from bnnbook.inference.checks import DivergedError
+from bnnbook.inference.hmc import sample_hmc
 from bnnbook.inference.kernels import Kernel, sghmc, sgld
 from bnnbook.inference.log_density import LogDensity, compile_log_density
 from bnnbook.inference.nuts import sample_nuts
 from bnnbook.inference.optimize import fit_ensemble, fit_map, fit_mle
 from bnnbook.inference.schedules import Schedule, constant, cyclical, polynomial
 from bnnbook.inference.sgmcmc import sample_sgmcmc
+from bnnbook.inference.tempered import sample_tempered
 
 __all__ = [
     "ADVIState",
@@ -36,8 +38,10 @@ __all__ = [
     "fit_mle",
     "linear_annealing",
     "polynomial",
+    "sample_hmc",
     "sample_nuts",
     "sample_sgmcmc",
+    "sample_tempered",
     "sghmc",
     "sgld",
 ]

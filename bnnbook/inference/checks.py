@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DivergedError", "positive_int", "positive_number", "seed_int"]
+__all__ = ["DivergedError", "non_negative_int", "positive_int", "positive_number", "seed_int"]
 
 
 class DivergedError(RuntimeError):
@@ -13,19 +13,19 @@ class DivergedError(RuntimeError):
 
 def positive_int(name: str, value: object) -> int:
     """Return ``value`` as an int of at least 1, or raise naming the argument."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return int(value)
+    return _int_from(1, name, value)
 
 
 def non_negative_int(name: str, value: object) -> int:
     """Return ``value`` as an int of at least 0, or raise naming the argument."""
+    return _int_from(0, name, value)
+
+
+def _int_from(least: int, name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 0:
-        raise ValueError(f"{name} must be at least 0, got {value}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
     return int(value)
 
 

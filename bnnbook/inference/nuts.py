@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,14 +12,16 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bnnbook.inference.chains import (
+    BLOCK,
+    blackjax_for,
+    chain_count,
+    full_data_density,
+    run_chains,
+)
 from bnnbook.inference.checks import positive_int, seed_int
-from bnnbook.inference.log_density import LogDensity, compile_log_density
-from bnnbook.inference.progress import progress_bar
-from bnnbook.inference.results import posterior_dataset, result_tree
 
 __all__ = ["sample_nuts"]
-
-BLOCK = 100  # draws between two looks at the progress bar and at Ctrl-C
 
 
 def sample_nuts(
@@ -71,25 +71,12 @@ def sample_nuts(
     ValueError, TypeError
         For an argument out of range.
     """
-    try:
-        import blackjax
-    except ImportError as error:
-        raise ImportError("sample_nuts needs BlackJAX: pip install blackjax") from error
-
-    draws, tune, chains = (
-        positive_int(name, value)
-        for name, value in {"draws": draws, "tune": tune, "chains": chains}.items()
-    )
-    seed = seed_int(seed)
+    blackjax = blackjax_for("sample_nuts")
+    draws, tune = positive_int("draws", draws), positive_int("tune", tune)
+    chains, seed = chain_count(chains), seed_int(seed)
     if not 0 < target_accept < 1:
         raise ValueError(f"target_accept must lie in (0, 1), got {target_accept}")
-    cores = min(positive_int("cores", cores or os.cpu_count() or 1), chains)
-    if chains == 1:
-        warnings.warn("R-hat between chains needs chains > 1, got 1", UserWarning, stacklevel=2)
-    density = compile_log_density(model)
-    if density.batch_size is not None:
-        raise ValueError("model has pm.Minibatch data; NUTS needs the full data")
-    data = tuple(jnp.asarray(a) for a in density.data)
+    density, data = full_data_density(model, "NUTS")
 
     def log_density(theta: jax.Array) -> jax.Array:
         return density.log_prior(theta, data) + density.log_likelihood(theta, data)
@@ -126,75 +113,22 @@ def sample_nuts(
 
     starts = density.initial_points(chains, jitter=1.0, seed=seed)
     keys = jax.random.split(jax.random.key(seed), chains)
-    blocks: list[list[dict[str, np.ndarray]]] = [[] for _ in range(chains)]
     step_sizes = np.zeros(chains)
-    stop = False
     n_blocks = -(-draws // BLOCK)
 
-    def run_chain(chain: int) -> None:
-        warm_key, *draw_keys = jax.random.split(keys[chain], n_blocks + 1)
-        state, parameters = compiled_warm_up(warm_key, jnp.asarray(starts[chain]))
-        step_sizes[chain] = float(parameters["step_size"])
+    def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
+        warm_key, *draw_keys = jax.random.split(keys[number], n_blocks + 1)
+        state, parameters = compiled_warm_up(warm_key, jnp.asarray(starts[number]))
+        step_sizes[number] = float(parameters["step_size"])
         for draw_key in draw_keys:
-            if stop:
-                return
             state, out = compiled_advance(draw_key, state, parameters)
-            blocks[chain].append({name: np.asarray(value) for name, value in out.items()})
+            yield {name: np.asarray(value) for name, value in out.items()}
 
-    clock = time.perf_counter()
-    interrupted = False
-    with (
-        progress_bar("NUTS", chains * draws, show=progressbar, value_name="log density") as update,
-        ThreadPoolExecutor(cores) as pool,
-    ):
-        futures = [pool.submit(run_chain, chain) for chain in range(chains)]
-        try:
-            while not all(future.done() for future in futures):
-                time.sleep(0.1)
-                done = sum(len(chain) for chain in blocks)
-                last = next((b[-1]["lp"][-1] for b in blocks if b), np.nan)
-                update(min(done * BLOCK, chains * draws), float(last))
-        except KeyboardInterrupt:
-            interrupted = stop = True
-            for future in futures:
-                future.cancel()
-    for future in futures:
-        if not future.cancelled():
-            future.result()
-    seconds = time.perf_counter() - clock
-    return _collect(
-        density, blocks, step_sizes, data, draws=draws, seed=seed, seconds=seconds,
-        compile_seconds=compile_seconds, interrupted=interrupted,
-        settings={"draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept},
-    )  # fmt: skip
-
-
-def _collect(
-    density: LogDensity, blocks: list[list[dict[str, np.ndarray]]], step_sizes: np.ndarray,
-    data: tuple, *, draws: int, seed: int, seconds: float, compile_seconds: float,
-    interrupted: bool, settings: dict[str, Any],
-) -> xr.DataTree:  # fmt: skip
-    """Stack what every chain has."""
-    complete = min(len(chain) for chain in blocks)
-    if complete == 0:
-        raise KeyboardInterrupt("interrupted before every chain had its first draws")
-    stacked = {
-        name: np.stack(
-            [np.concatenate([b[name] for b in chain[:complete]])[:draws] for chain in blocks]
-        )
-        for name in blocks[0][0]
-    }
-    thetas = stacked.pop("theta")
-    stacked["step_size"] = np.repeat(step_sizes[:, None], thetas.shape[1], axis=1)
-    return result_tree(
-        density,
-        posterior_dataset(density, thetas, data),
-        sample_stats=stacked,
-        method="nuts",
-        settings=settings,
-        seed=seed,
-        n=density.N,
-        seconds=seconds,
-        compile_seconds=compile_seconds,
-        attrs={"interrupted": interrupted},
+    run = run_chains(
+        chain, label="NUTS", chains=chains, iterations=draws, cores=cores, progressbar=progressbar
     )
+    return run.result(
+        density, data, draws=draws, extra_stats={"step_size": step_sizes}, method="nuts",
+        settings={"draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept},
+        seed=seed, compile_seconds=compile_seconds,
+    )  # fmt: skip

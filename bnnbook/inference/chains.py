@@ -1,0 +1,162 @@
+"""Independent chains on threads: what every Markov chain sampler here shares."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from bnnbook.inference.checks import positive_int
+from bnnbook.inference.log_density import LogDensity, compile_log_density
+from bnnbook.inference.progress import progress_bar
+from bnnbook.inference.results import posterior_dataset, result_tree
+
+__all__ = ["BLOCK", "Chains", "blackjax_for", "chain_count", "full_data_density", "run_chains"]
+
+BLOCK = 100  # iterations between two looks at the progress bar and at Ctrl-C
+TOO_EARLY = "interrupted before every chain had its first draws"
+
+Block = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Blocks of draws by chain, each a dict of arrays (BLOCK, ...), and how the run went."""
+
+    blocks: list[list[Block]]
+    seconds: float
+    interrupted: bool
+
+    @property
+    def complete(self) -> int:
+        """Blocks that every chain has; at least one."""
+        least = min(len(chain) for chain in self.blocks)
+        if least == 0:
+            raise KeyboardInterrupt(TOO_EARLY)
+        return least
+
+    def result(
+        self,
+        density: LogDensity,
+        data: tuple,
+        *,
+        draws: int,
+        tune: int = 0,
+        thin: int = 1,
+        extra_stats: dict[str, np.ndarray] | None = None,
+        **fields: Any,
+    ) -> xr.DataTree:
+        """Stack what every chain has after ``tune``: one draw in ``thin``, up to ``draws``.
+
+        The block variable ``theta`` becomes the posterior and the others sample statistics;
+        ``extra_stats`` are constants by chain, and ``fields`` go to :func:`result_tree`.
+        """
+        complete = self.complete
+        kept = slice(tune + thin - 1, tune + draws * thin, thin)
+        if complete * BLOCK <= kept.start:
+            raise KeyboardInterrupt(TOO_EARLY)
+        stats = {
+            name: np.stack(
+                [
+                    np.concatenate([block[name] for block in chain[:complete]])
+                    for chain in self.blocks
+                ]
+            )[:, kept]
+            for name in self.blocks[0][0]
+        }
+        thetas = stats.pop("theta")
+        for name, value in (extra_stats or {}).items():
+            stats[name] = np.repeat(value[:, None], thetas.shape[1], axis=1)
+        fields["attrs"] = {"interrupted": self.interrupted} | fields.get("attrs", {})
+        return result_tree(
+            density, posterior_dataset(density, thetas, data), sample_stats=stats,
+            n=density.N, seconds=self.seconds, **fields,
+        )  # fmt: skip
+
+
+def run_chains(
+    chain: Callable[[int], Iterator[Block | None]],
+    *,
+    label: str,
+    chains: int,
+    iterations: int,
+    cores: int | None,
+    progressbar: bool,
+) -> Chains:
+    """Run ``chain(0)``, ``chain(1)``, ..., one thread each, until they end or Ctrl-C.
+
+    ``chain`` is a generator that yields one block of BLOCK iterations at a time, with at least
+    ``theta`` (BLOCK, D) and ``lp`` (BLOCK,), or None for a block of warm-up. Compiled code releases
+    the interpreter, so threads run in parallel. ``iterations`` per chain are what the progress bar
+    counts; ``cores`` chains run at once, by default as many as there are CPUs.
+    """
+    cores = min(positive_int("cores", cores or os.cpu_count() or 1), chains)
+    blocks: list[list[Block]] = [[] for _ in range(chains)]
+    done = [0] * chains
+    stop = False
+
+    def run(number: int) -> None:
+        for block in chain(number):
+            done[number] += BLOCK
+            if block is not None:
+                blocks[number].append(block)
+            if stop:
+                return
+
+    clock = time.perf_counter()
+    interrupted = False
+    with (
+        progress_bar(
+            label, chains * iterations, show=progressbar, value_name="log density"
+        ) as update,
+        ThreadPoolExecutor(cores) as pool,
+    ):
+        futures = [pool.submit(run, number) for number in range(chains)]
+        try:
+            while not all(future.done() for future in futures):
+                time.sleep(0.05)
+                last = next((b[-1]["lp"][-1] for b in blocks if b), np.nan)
+                update(min(sum(done), chains * iterations), float(last))
+        except KeyboardInterrupt:
+            interrupted = stop = True
+            for future in futures:
+                future.cancel()
+    for future in futures:
+        if not future.cancelled():
+            future.result()
+    return Chains(blocks, time.perf_counter() - clock, interrupted)
+
+
+def chain_count(chains: object) -> int:
+    """Return ``chains`` as an int of at least 1; warn the caller's caller of a single chain."""
+    count = positive_int("chains", chains)
+    if count == 1:
+        warnings.warn("R-hat between chains needs chains > 1, got 1", UserWarning, stacklevel=3)
+    return count
+
+
+def full_data_density(model: pm.Model, method: str) -> tuple[LogDensity, tuple]:
+    """Compile ``model`` and put its data on the device; minibatch models are refused."""
+    density = compile_log_density(model)
+    if density.batch_size is not None:
+        raise ValueError(f"model has pm.Minibatch data; {method} needs the full data")
+    return density, tuple(jnp.asarray(a) for a in density.data)
+
+
+def blackjax_for(function: str) -> ModuleType:
+    """Import BlackJAX, or say which function needs it and how to install it."""
+    try:
+        import blackjax
+    except ImportError as error:
+        raise ImportError(f"{function} needs BlackJAX: pip install blackjax") from error
+    return blackjax

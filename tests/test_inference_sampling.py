@@ -1,0 +1,221 @@
+"""Markov chain samplers against closed forms, with negative controls, and bad input."""
+
+import _thread
+import sys
+import time
+
+import arviz_stats as azs
+import numpy as np
+import pymc as pm
+import pytest
+
+from bnnbook import inference, models
+from bnnbook.inference.chains import BLOCK, run_chains
+
+HMC = {"step_size": 0.05, "n_steps": 3}
+
+
+@pytest.fixture(scope="module")
+def two_modes():
+    """Posterior with modes of weight 0.3 at +9.9 and 0.7 at -9.9, forty sds apart.
+
+    The prior is symmetric, so that the weights are the mixture's; returns the log evidence too.
+    """
+    with pm.Model() as model:
+        theta = pm.Normal("theta", 0, 5)
+        pm.NormalMixture(
+            "obs", w=np.array([0.3, 0.7]), mu=theta + np.array([-10.0, 10.0]),
+            sigma=np.array([0.5, 0.5]), observed=np.array(0.0),
+        )  # fmt: skip
+    variance = 5.0**2 + 0.5**2
+    return model, -0.5 * (100 / variance + np.log(2 * np.pi * variance))
+
+
+@pytest.fixture(scope="module")
+def tempered(two_modes):
+    return inference.sample_tempered(
+        two_modes[0], draws=2000, tune=1000, n_temperatures=8, seed=1, progressbar=False
+    )
+
+
+def z_scores(draws, truth):
+    """Error of the mean in Monte Carlo standard errors, and these, by variable."""
+    dataset = draws.to_dataset(name="x") if hasattr(draws, "to_dataset") else draws
+    mcse = azs.mcse(dataset)["x"].to_numpy()
+    return (draws.mean(["chain", "draw"]).to_numpy() - truth) / mcse, mcse
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        lambda m: inference.sample_hmc(m, **HMC, draws=1500, tune=100, seed=2, progressbar=False),
+        lambda m: inference.sample_tempered(
+            m, draws=1500, tune=1000, thin=1, n_temperatures=5, seed=2, progressbar=False
+        ),
+    ],
+    ids=["hmc", "tempered"],
+)
+def test_conjugate_posterior(line, sample):
+    model, mean, covariance, _ = line
+    beta = sample(model)["posterior"]["beta"]
+    sd = np.sqrt(np.diag(covariance))
+    z, mcse = z_scores(beta, mean)
+    assert np.abs(z).max() < 4
+    assert (mcse < 0.05 * sd).all()
+    # with T = 2 the squared deviations would be twice as large
+    z, mcse = z_scores((beta - mean) ** 2, np.diag(covariance))
+    assert np.abs(z).max() < 4
+    assert (mcse < 0.15 * np.diag(covariance)).all()
+
+
+def test_tempering_finds_the_weights_of_separate_modes(tempered):
+    right = (tempered["posterior"]["theta"] > 0).astype(float)
+    z, mcse = z_scores(right, 0.3)
+    assert abs(float(z)) < 4
+    assert float(mcse) < 0.02  # weights of one half each would be 10 errors away
+    assert min(tempered.attrs["arrivals"]) > 50
+
+
+def test_without_swaps_the_weights_are_wrong(two_modes):
+    stuck = inference.sample_tempered(
+        two_modes[0], draws=500, tune=500, thin=1, n_temperatures=1, seed=1, progressbar=False
+    )
+    right = (stuck["posterior"]["theta"] > 0).to_numpy().mean(axis=1)
+    assert set(right) <= {0.0, 1.0}
+    assert stuck.attrs["arrivals"] == [0, 0, 0, 0]
+    assert np.isnan(stuck.attrs["log_evidence"])
+
+
+def test_stepping_stones_add_up_to_the_log_evidence(line, two_modes, tempered):
+    model, _, _, evidence = line
+    fit = inference.sample_tempered(
+        model, draws=1000, tune=500, n_temperatures=6, seed=3, progressbar=False
+    )
+    for found, truth in ((fit, evidence), (tempered, two_modes[1])):
+        # a t statistic with three degrees of freedom: 10 is passed by one run in 500
+        assert abs(found.attrs["log_evidence"] - truth) < 10 * found.attrs["log_evidence_se"]
+        assert found.attrs["log_evidence_se"] < 0.1
+
+
+def test_temperatures_share_the_rejections_evenly(tempered):
+    levels = tempered["tempering"]
+    assert (levels["beta"][:, 0] == 0).all()
+    assert (levels["beta"][:, -1] == 1).all()
+    assert (levels["beta"].diff("level") > 0).all()
+    swaps = levels["swap_rate"].isel(level=slice(-1)).mean("chain")
+    assert float(swaps.max() - swaps.min()) < 0.25
+    assert np.isnan(levels["swap_rate"].isel(level=-1)).all()
+    np.testing.assert_allclose(levels["acceptance_rate"], 0.8, atol=0.12)
+    assert tempered.attrs["barrier"] == pytest.approx(float((1 - swaps).sum()))
+
+
+def test_static_hmc_keeps_its_settings_and_every_draw(line):
+    fit = inference.sample_hmc(line[0], **HMC, draws=150, tune=0, seed=0, progressbar=False)
+    start = fit["posterior"]["beta"][:, 0].to_numpy()
+    assert fit["posterior"].sizes["draw"] == 150
+    assert {"lp", "accepted", "acceptance_rate", "diverging", "energy"} <= set(fit["sample_stats"])
+    later = inference.sample_hmc(line[0], **HMC, draws=50, tune=100, seed=0, progressbar=False)
+    np.testing.assert_array_equal(later["posterior"]["beta"], fit["posterior"]["beta"][:, 100:])
+    assert not np.allclose(start, later["posterior"]["beta"][:, 0])
+
+
+def test_a_step_that_is_too_long_is_rejected(line):
+    fit = inference.sample_hmc(
+        line[0], step_size=5.0, n_steps=5, draws=100, tune=0, seed=0, progressbar=False
+    )
+    assert not fit["sample_stats"]["accepted"].any()
+    assert fit["sample_stats"]["diverging"].all()
+
+
+def test_same_seed_same_draws(line):
+    def draws(seed):
+        fits = [
+            inference.sample_hmc(line[0], **HMC, draws=5, chains=2, seed=seed, progressbar=False),
+            inference.sample_tempered(
+                line[0], draws=5, tune=200, n_temperatures=3, chains=2, seed=seed, progressbar=False
+            ),
+        ]
+        return np.concatenate([fit["posterior"]["beta"].to_numpy().ravel() for fit in fits])
+
+    first = draws(4)
+    np.testing.assert_array_equal(first, draws(4))
+    assert not np.allclose(first, draws(5))
+
+
+def test_ctrl_c_keeps_the_blocks_that_every_chain_has():
+    def chain(number):
+        for block in range(1000):
+            if number == 0 and block == 3:
+                time.sleep(0.3)
+                _thread.interrupt_main()
+            if block > 3:
+                time.sleep(0.01)
+            yield {"theta": np.zeros((BLOCK, 1)), "lp": np.zeros(BLOCK)} if block else None
+
+    run = run_chains(chain, label="", chains=2, iterations=100, cores=1, progressbar=False)
+    assert run.interrupted
+    assert len(run.blocks[0]) >= 2
+    with pytest.raises(KeyboardInterrupt, match="before every chain had its first draws"):
+        _ = run.complete  # the second chain never started
+
+
+@pytest.mark.parametrize("name", ["sample_hmc", "sample_nuts", "sample_tempered"])
+def test_missing_blackjax_is_named(line, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "blackjax", None)
+    with pytest.raises(ImportError, match=f"{name} needs BlackJAX: pip install blackjax"):
+        getattr(inference, name)(line[0], seed=0, **(HMC if name == "sample_hmc" else {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sample_hmc", {**HMC, "draws": 10, "tune": 0}),
+        ("sample_tempered", {"draws": 10, "tune": 10, "n_temperatures": 2}),
+    ],
+)
+def test_single_chain_is_allowed_with_a_warning(line, name, arguments):
+    with pytest.warns(UserWarning, match="R-hat between chains needs chains > 1, got 1"):
+        fit = getattr(inference, name)(line[0], chains=1, seed=0, progressbar=False, **arguments)
+    assert fit["posterior"].sizes["chain"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"step_size": 0.0}, ValueError, "step_size must be positive and finite, got 0.0"),
+        ({"step_size": -0.1}, ValueError, "step_size must be positive and finite, got -0.1"),
+        ({"n_steps": 0}, ValueError, "n_steps must be at least 1, got 0"),
+        ({"n_steps": 2.5}, TypeError, "n_steps must be an integer, got 2.5"),
+        ({"tune": -1}, ValueError, "tune must be at least 0, got -1"),
+        ({"draws": 0}, ValueError, "draws must be at least 1, got 0"),
+        ({"chains": 0}, ValueError, "chains must be at least 1, got 0"),
+    ],
+)
+def test_bad_hmc_arguments(line, arguments, error, message):
+    with pytest.raises(error, match=message):
+        inference.sample_hmc(line[0], **(HMC | {"seed": 0} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_temperatures": 0}, "n_temperatures must be at least 1, got 0"),
+        ({"thin": 0}, "thin must be at least 1, got 0"),
+        ({"tune": 0}, "tune must be at least 1, got 0"),
+        ({"n_steps": 0}, "n_steps must be at least 1, got 0"),
+        ({"target_accept": 1.2}, r"target_accept must lie in \(0, 1\), got 1.2"),
+    ],
+)
+def test_bad_tempering_arguments(line, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        inference.sample_tempered(line[0], seed=0, **arguments)
+
+
+def test_minibatch_models_are_refused():
+    X, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
+    X_batch, y_batch = pm.Minibatch(X, y, batch_size=5)
+    model = models.mlp_classifier(X_batch, y_batch, (2,), total_size=20)
+    with pytest.raises(ValueError, match=r"model has pm\.Minibatch data; HMC needs the full data"):
+        inference.sample_hmc(model, **HMC, seed=0)
+    with pytest.raises(ValueError, match="parallel tempering needs the full data"):
+        inference.sample_tempered(model, seed=0)
