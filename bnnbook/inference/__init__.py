@@ -9,6 +9,7 @@ from bnnbook.inference.advi import (
     fit_advi,
     linear_annealing,
 )
+from bnnbook.inference.callbacks import FitState, LivePlot, MLflowLog
 from bnnbook.inference.checks import DivergedError
 from bnnbook.inference.log_density import LogDensity, compile_log_density
 from bnnbook.inference.nuts import sample_nuts
@@ -18,7 +19,10 @@ __all__ = [
     "ADVIState",
     "DivergedError",
     "EarlyStopping",
+    "FitState",
+    "LivePlot",
     "LogDensity",
+    "MLflowLog",
     "Optimizer",
     "Tracker",
     "compile_log_density",

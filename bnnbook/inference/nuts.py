@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.checks import positive_int, seed_int
 from bnnbook.inference.log_density import LogDensity, compile_log_density
 from bnnbook.inference.progress import progress_bar
@@ -33,6 +35,7 @@ def sample_nuts(
     seed: int,
     target_accept: float = 0.8,
     cores: int | None = None,
+    callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
 ) -> xr.DataTree:
     """Sample the posterior with NUTS.
@@ -55,6 +58,10 @@ def sample_nuts(
         Target acceptance in (0, 1); raise it if there are divergences.
     cores : int, optional
         Chains run at once; the number of CPUs by default.
+    callbacks : sequence of ``callback(state, losses, step)``
+        Called when every chain has another 100 draws (or has passed their own ``every``) with a
+        :class:`FitState` and the chains' mean negative log density, per draw; one that raises
+        ``StopIteration`` ends the sampling, and the draws that every chain has are kept.
     progressbar : bool
 
     Returns
@@ -141,23 +148,38 @@ def sample_nuts(
             state, out = compiled_advance(draw_key, state, parameters)
             blocks[chain].append({name: np.asarray(value) for name, value in out.items()})
 
+    settings = {"draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept}
+    reporter = Reporter(callbacks, method="nuts", settings=settings)
     clock = time.perf_counter()
-    interrupted = False
+    interrupted, ended = False, "finished"
     with (
         progress_bar("NUTS", chains * draws, show=progressbar, value_name="log density") as update,
         ThreadPoolExecutor(cores) as pool,
     ):
         futures = [pool.submit(run_chain, chain) for chain in range(chains)]
         try:
-            while not all(future.done() for future in futures):
-                time.sleep(0.1)
-                done = sum(len(chain) for chain in blocks)
-                last = next((b[-1]["lp"][-1] for b in blocks if b), np.nan)
-                update(min(done * BLOCK, chains * draws), float(last))
-        except KeyboardInterrupt:
-            interrupted = stop = True
+            with reporter:
+                running, reported = True, 0
+                while running:
+                    running = not all(future.done() for future in futures)
+                    time.sleep(0.1 if running else 0.0)
+                    done = sum(len(chain) for chain in blocks)
+                    last = next((b[-1]["lp"][-1] for b in blocks if b), np.nan)
+                    update(min(done * BLOCK, chains * draws), float(last))
+                    complete = min(len(chain) for chain in blocks)
+                    if reporter and complete > reported:
+                        reported = complete
+                        seconds = time.perf_counter() - clock
+                        reporter(*_state(density, blocks, complete, draws, seconds))
+        except BaseException as error:
+            stop = True
             for future in futures:
                 future.cancel()
+            interrupted = isinstance(error, KeyboardInterrupt)
+            if isinstance(error, StopIteration):
+                ended = f"stopped at draw {min(complete * BLOCK, draws)}: {error}"
+            elif not interrupted:
+                raise  # the threads end after their block
     for future in futures:
         if not future.cancelled():
             future.result()
@@ -165,14 +187,29 @@ def sample_nuts(
     return _collect(
         density, blocks, step_sizes, data, draws=draws, seed=seed, seconds=seconds,
         compile_seconds=compile_seconds, interrupted=interrupted,
-        settings={"draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept},
+        ended=ended, settings=settings,
     )  # fmt: skip
+
+
+def _state(
+    density: LogDensity, blocks: list[list[dict[str, np.ndarray]]], complete: int, draws: int,
+    seconds: float,
+) -> tuple[FitState, np.ndarray]:  # fmt: skip
+    """What the callbacks see: the draws that every chain has."""
+    kept = [chain[:complete] for chain in blocks]
+    lp = np.mean([np.concatenate([b["lp"] for b in chain]) for chain in kept], axis=0)[:draws]
+
+    def sample(n: int) -> np.ndarray:
+        last = np.concatenate([chain[-1]["theta"] for chain in kept])
+        return last[np.linspace(0, len(last) - 1, n).astype(int)]
+
+    return FitState(len(lp), float(lp[-1]), seconds, "nuts", density, sample), -lp
 
 
 def _collect(
     density: LogDensity, blocks: list[list[dict[str, np.ndarray]]], step_sizes: np.ndarray,
     data: tuple, *, draws: int, seed: int, seconds: float, compile_seconds: float,
-    interrupted: bool, settings: dict[str, Any],
+    interrupted: bool, ended: str, settings: dict[str, Any],
 ) -> xr.DataTree:  # fmt: skip
     """Stack what every chain has."""
     complete = min(len(chain) for chain in blocks)
@@ -196,5 +233,5 @@ def _collect(
         n=density.N,
         seconds=seconds,
         compile_seconds=compile_seconds,
-        attrs={"interrupted": interrupted},
+        attrs={"interrupted": interrupted, "stopped": "interrupted" if interrupted else ended},
     )
