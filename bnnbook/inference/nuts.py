@@ -34,6 +34,8 @@ def sample_nuts(
     chains: int = 4,
     seed: int,
     target_accept: float = 0.8,
+    dense_mass: bool = False,
+    max_depth: int = 10,
     cores: int | None = None,
     callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
@@ -56,6 +58,10 @@ def sample_nuts(
     seed : int
     target_accept : float
         Target acceptance in (0, 1); raise it if there are divergences.
+    dense_mass : bool
+        Whether the mass matrix has correlations; its warm-up needs more draws than parameters.
+    max_depth : int
+        Largest number of doublings of a trajectory: at most 2^max_depth - 1 gradients a draw.
     cores : int, optional
         Chains run at once; the number of CPUs by default.
     callbacks : sequence of ``callback(state, losses, step)``
@@ -87,6 +93,7 @@ def sample_nuts(
         positive_int(name, value)
         for name, value in {"draws": draws, "tune": tune, "chains": chains}.items()
     )
+    max_depth = positive_int("max_depth", max_depth)
     seed = seed_int(seed)
     if not 0 < target_accept < 1:
         raise ValueError(f"target_accept must lie in (0, 1), got {target_accept}")
@@ -103,13 +110,18 @@ def sample_nuts(
 
     def warm_up(key: jax.Array, theta: jax.Array) -> Any:
         adaptation = blackjax.window_adaptation(
-            blackjax.nuts, log_density, target_acceptance_rate=target_accept
+            blackjax.nuts,
+            log_density,
+            is_mass_matrix_diagonal=not dense_mass,
+            target_acceptance_rate=target_accept,
+            max_num_doublings=max_depth,
         )
         (state, parameters), _ = adaptation.run(key, theta, num_steps=tune)
-        return state, parameters
+        # the depth is a constant of the compiled code and no array
+        return state, {k: v for k, v in parameters.items() if k != "max_num_doublings"}
 
     def advance(key: jax.Array, state: Any, parameters: dict[str, Any]) -> Any:
-        step = blackjax.nuts(log_density, **parameters).step
+        step = blackjax.nuts(log_density, max_num_doublings=max_depth, **parameters).step
 
         def one(state: Any, key: jax.Array) -> tuple:
             state, info = step(key, state)
@@ -148,7 +160,10 @@ def sample_nuts(
             state, out = compiled_advance(draw_key, state, parameters)
             blocks[chain].append({name: np.asarray(value) for name, value in out.items()})
 
-    settings = {"draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept}
+    settings = {
+        "draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept,
+        "dense_mass": dense_mass, "max_depth": max_depth,
+    }  # fmt: skip
     reporter = Reporter(callbacks, method="nuts", settings=settings)
     clock = time.perf_counter()
     interrupted, ended = False, "finished"

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -21,8 +20,8 @@ __all__ = ["posterior_dataset", "result_tree"]
 def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> xr.Dataset:
     """Free variables in the model's space from unconstrained draws (chain, draw, D)."""
     flat = jnp.asarray(thetas.reshape(-1, thetas.shape[-1]))
-    constrain = jax.jit(jax.vmap(lambda theta: density.constrain(theta, data)))
-    draws = {name: np.asarray(value) for name, value in constrain(flat).items()}
+    constrained = density.constrain_draws(flat, data)
+    draws = {name: np.asarray(value) for name, value in constrained.items()}
     variables = {}
     for name, value in draws.items():
         dims = density.dims[name] or tuple(f"{name}_dim_{i}" for i in range(value.ndim - 1))
