@@ -89,7 +89,7 @@ def canonicalise(posterior: xr.Dataset) -> xr.Dataset:
 
     Parameters
     ----------
-    posterior : Dataset with ``w1``, ``w2``, ..., ``w_out`` and optional biases ``b1``, ...
+    posterior : Dataset with ``w1``, ``w2``, ..., ``w_out``; optional ``b1``, ... and ``w_scale``
         Dims (chain, draw, ...), weights as (chain, draw, in, out).
 
     Returns
@@ -103,17 +103,20 @@ def canonicalise(posterior: xr.Dataset) -> xr.Dataset:
     layer = 1
     while f"w{layer}" in arrays:
         below = arrays[f"w{layer}"]
-        above_name = f"w{layer + 1}" if f"w{layer + 1}" in arrays else "w_out"
-        above = arrays[above_name]
-        flat = above.ndim == 3  # w_out of a binary network has no output axis
-        above = above[..., None] if flat else above
         sign = np.where(below[..., 0, :] < 0, -1.0, 1.0)
         order = np.argsort(below[..., 0, :] * sign, axis=-1)
         arrays[f"w{layer}"] = np.take_along_axis(
             below * sign[..., None, :], order[..., None, :], axis=-1
         )
-        above = np.take_along_axis(above * sign[..., :, None], order[..., :, None], axis=-2)
-        arrays[above_name] = above[..., 0] if flat else above
+        last = f"w{layer + 1}" not in arrays
+        for name in ("w_out", "w_scale") if last else (f"w{layer + 1}",):
+            if name not in arrays:
+                continue
+            above = arrays[name]
+            flat = above.ndim == 3  # a head with one output has no output axis
+            above = above[..., None] if flat else above
+            above = np.take_along_axis(above * sign[..., :, None], order[..., :, None], axis=-2)
+            arrays[name] = above[..., 0] if flat else above
         if f"b{layer}" in arrays:
             arrays[f"b{layer}"] = np.take_along_axis(arrays[f"b{layer}"] * sign, order, axis=-1)
         layer += 1

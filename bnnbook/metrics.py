@@ -1,8 +1,13 @@
 """Scores of predictive distributions.
 
-Throughout, ``y`` holds integer labels (n,) and ``p`` is the probability of class 1, (n,), or of
-each class, (n, K). A DataArray with dims (chain, draw, obs[, class]) is averaged over its draws
+For classification ``y`` holds integer labels (n,) and ``p`` is the probability of class 1, (n,), or
+of each class, (n, K). A DataArray with dims (chain, draw, obs[, class]) is averaged over its draws
 first: probabilities are averaged, not logits and not votes.
+
+For regression ``y`` holds real targets (n,) or (n, D), and ``mu`` and ``sigma`` the mean and the
+standard deviation of a normal likelihood for each posterior draw: DataArrays with dims (chain,
+draw, obs[, output]), or arrays (draws, n[, D]). The predictive distribution is the equal mixture of
+these normals.
 """
 
 from __future__ import annotations
@@ -11,18 +16,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from scipy.special import logsumexp, ndtr
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score, roc_curve
 
 __all__ = [
+    "Interval",
     "OODScores",
     "Reliability",
     "RiskCoverage",
     "accuracy",
     "accuracy_vs_certainty",
     "brier",
+    "coverage",
+    "crps",
     "expected_calibration_error",
+    "gaussian_mixture_nll",
+    "interval_width",
     "nll",
     "ood_scores",
+    "pit",
+    "predictive_interval",
     "reliability",
     "risk_coverage",
 ]
@@ -50,6 +63,13 @@ class OODScores(NamedTuple):
     auroc: float
     aupr: float
     fpr95: float
+
+
+class Interval(NamedTuple):
+    """Ends of a predictive interval, each (n,) or (n, D)."""
+
+    lower: np.ndarray
+    upper: np.ndarray
 
 
 def accuracy(y: Any, p: Any) -> float:
@@ -151,6 +171,141 @@ def ood_scores(inside: Any, outside: Any) -> OODScores:
         float(average_precision_score(truth, score)),
         float(fpr95),
     )
+
+
+def gaussian_mixture_nll(y: Any, mu: Any, sigma: Any) -> float:
+    """Mean negative log predictive density, nats per row, in the units of ``y``.
+
+    -log((1 / S) sum_s prod_d N(y_d | mu_sd, sigma_sd^2)): densities are averaged over the draws,
+    not their logarithms. With several outputs a row's density is their joint one.
+    """
+    target, mean, sd = _check_normal(y, mu, sigma)
+    density = -0.5 * ((target - mean) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi)
+    joint = density.reshape(*density.shape[:2], -1).sum(axis=-1)
+    return float(np.log(len(joint)) - logsumexp(joint, axis=0).mean())
+
+
+def crps(y: Any, mu: Any, sigma: Any = None) -> float:
+    """Mean continuous ranked probability score, in the units of ``y`` (Gneiting and Raftery 2007).
+
+    With ``sigma`` exact for the mixture of normals (Grimit et al. 2006, eq. 4), at a cost that
+    grows with the square of the number of draws. Without, ``mu`` holds draws of the target or of a
+    noise-free function themselves.
+    """
+    import scoringrules
+
+    target, mean, sd = _check_normal(y, mu, sigma)
+    target, mean = target.ravel(), mean.reshape(len(mean), -1).T
+    if sd is None:
+        return float(np.mean(scoringrules.crps_ensemble(target, mean, backend="numpy")))
+    sd = sd.reshape(len(sd), -1).T
+    rows = max(1, 1_000_000 // mean.shape[1] ** 2)  # keeps the square of the draws in memory
+    blocks = [slice(i, i + rows) for i in range(0, len(target), rows)]
+    scores = [scoringrules.crps_mixnorm(target[b], mean[b], sd[b], backend="numpy") for b in blocks]
+    return float(np.mean(np.concatenate([np.atleast_1d(s) for s in scores])))
+
+
+def pit(y: Any, mu: Any, sigma: Any) -> np.ndarray:
+    """Predictive distribution function at ``y``: uniform if calibrated (Dawid 1984)."""
+    target, mean, sd = _check_normal(y, mu, sigma)
+    return ndtr((target - mean) / sd).mean(axis=0)
+
+
+def predictive_interval(mu: Any, sigma: Any = None, *, level: float = 0.9) -> Interval:
+    """Central interval of the mixture of normals; of the draws ``mu`` themselves without ``sigma``.
+
+    The ends are the quantiles (1 - level) / 2 and (1 + level) / 2 of the mixture, by bisection.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
+    mean, sd = _normal_draws(mu, sigma)
+    tails = (1 - level) / 2, (1 + level) / 2
+    if sd is None:
+        return Interval(*np.quantile(mean, tails, axis=0))
+    reach = 40 * sd.max(axis=0)
+    return Interval(*(_quantile(q, mean, sd, reach) for q in tails))
+
+
+def coverage(y: Any, lower: Any, upper: Any) -> float:
+    """Share of targets in [lower, upper], ends included."""
+    target, low, high = _check_interval(y, lower, upper)
+    return float(((target >= low) & (target <= high)).mean())
+
+
+def interval_width(lower: Any, upper: Any) -> float:
+    """Mean width of the intervals, in the units of the target; the narrower at equal coverage wins.
+
+    Raises
+    ------
+    ValueError
+        If an upper end lies below its lower end.
+    """
+    _, low, high = _check_interval(lower, lower, upper)
+    return float((high - low).mean())
+
+
+def _quantile(level: float, mean: np.ndarray, sd: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Quantile of the equal mixture over axis 0, to one part in 2^50 of the starting bracket."""
+    low, high = mean.min(axis=0) - reach, mean.max(axis=0) + reach
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        below = ndtr((middle - mean) / sd).mean(axis=0) < level
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return 0.5 * (low + high)
+
+
+def _normal_draws(mu: Any, sigma: Any) -> tuple[np.ndarray, Any]:
+    """Means and sds as (draws, n[, D]), or an error that names the argument."""
+    arrays: list[Any] = []
+    for name, value in {"mu": mu, "sigma": sigma}.items():
+        if value is None and name == "sigma":
+            arrays.append(None)
+            continue
+        if isinstance(value, xr.DataArray):
+            dims = [d for d in ("chain", "draw", "sample") if d in value.dims]
+            if not dims:
+                raise ValueError(f"{name} must have dims chain and draw, got {value.dims}")
+            value = value.transpose(*dims, ...).to_numpy()
+            value = value.reshape(-1, *value.shape[len(dims) :])
+        array = np.asarray(value, dtype=float)
+        if array.ndim not in (2, 3) or array.size == 0:
+            raise ValueError(
+                f"{name} must have shape (draws, n) or (draws, n, D), got {array.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
+        arrays.append(array)
+    mean, sd = arrays
+    if sd is not None:
+        if mean.shape != sd.shape:
+            raise ValueError(f"mu and sigma must have the same shape, got {mean.shape}, {sd.shape}")
+        if (sd <= 0).any():
+            raise ValueError(f"sigma must be positive, got {sd.min()}")
+    return mean, sd
+
+
+def _check_normal(y: Any, mu: Any, sigma: Any) -> tuple[np.ndarray, np.ndarray, Any]:
+    mean, sd = _normal_draws(mu, sigma)
+    target = np.asarray(y, dtype=float)
+    if target.shape != mean.shape[1:]:
+        raise ValueError(
+            f"y must have the shape of one draw of mu, {mean.shape[1:]}, got {target.shape}"
+        )
+    if not np.isfinite(target).all():
+        raise ValueError("y must be finite, got NaN or infinity")
+    return target, mean, sd
+
+
+def _check_interval(y: Any, lower: Any, upper: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    target, low, high = (np.asarray(a, dtype=float) for a in (y, lower, upper))
+    if not target.shape == low.shape == high.shape or target.size == 0:
+        raise ValueError(
+            "y, lower and upper must have the same shape and not be empty, "
+            f"got {target.shape}, {low.shape} and {high.shape}"
+        )
+    if not (np.isfinite(target) & (high >= low)).all():  # also catches NaN
+        raise ValueError("y must be finite and upper must not lie below lower")
+    return target, low, high
 
 
 def _check(y: Any, p: Any) -> tuple[np.ndarray, np.ndarray]:

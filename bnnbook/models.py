@@ -22,7 +22,7 @@ import pytensor.tensor as pt
 from pymc.data import MinibatchOp
 from pytensor.tensor import TensorVariable
 
-__all__ = ["ACTIVATIONS", "mlp_classifier"]
+__all__ = ["ACTIVATIONS", "SCALE_LINKS", "mlp_classifier", "mlp_regression"]
 
 
 def _gelu(x: TensorVariable) -> TensorVariable:
@@ -37,6 +37,15 @@ ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
     "sigmoid": pm.math.sigmoid,
 }
 """Activation functions by name."""
+
+SCALE_LINKS: dict[str, Callable[[TensorVariable, np.float64], TensorVariable]] = {
+    "softplus": lambda raw, floor: floor + pt.softplus(raw),
+    "exp": lambda raw, floor: floor + pt.exp(raw),
+    "clipped": lambda raw, floor: pt.maximum(raw, floor),
+}
+"""Maps from a network's second output to a scale of at least ``floor``, by name."""
+
+LIKELIHOODS = ("normal", "student_t")
 
 
 def mlp_classifier(
@@ -99,19 +108,11 @@ def mlp_classifier(
 
     minibatch = isinstance(X, TensorVariable) or isinstance(y, TensorVariable)
     if minibatch:
-        X, y = _check_minibatch(X, y, n_classes, total_size)
+        X, y, _ = _open_minibatch(X, y, total_size, lambda y: _check_labels(y, n_classes))
         n_features = X.type.shape[1]
         coords: dict[str, Any] = {}
     else:
-        if total_size is not None:
-            raise ValueError(
-                "total_size belongs to pm.Minibatch tensors; with arrays the likelihood already "
-                f"counts every row once, got total_size={total_size!r}"
-            )
-        X = _check_inputs(X)
-        y = _check_labels(y, n_classes)
-        if len(X) != len(y):
-            raise ValueError(f"X and y must have the same length, got {len(X)} and {len(y)}")
+        X, y = _check_arrays(X, y, total_size, lambda y: _check_labels(y, n_classes))
         n_features = X.shape[1]
         coords = {"obs_id": np.arange(len(X))}
 
@@ -138,6 +139,141 @@ def mlp_classifier(
         else:
             p = pm.Deterministic("p", pm.math.softmax(logit.T, axis=-1), dims=(row, "class"))
             pm.Categorical("obs", p=p, observed=y, dims=row, total_size=total_size)
+    return model
+
+
+def mlp_regression(
+    X: Any,
+    y: Any,
+    hidden: Sequence[int] = (50,),
+    *,
+    heteroskedastic: bool = True,
+    activation: str = "tanh",
+    bias: bool = True,
+    prior_sd: float | Sequence[float] | str = 1.0,
+    scale_link: str = "softplus",
+    scale_floor: float = 1e-3,
+    scale_prior_sd: float | None = None,
+    noise_sd: float | None = None,
+    likelihood: str = "normal",
+    total_size: int | None = None,
+) -> pm.Model:
+    r"""Build a fully connected network with a normal or Student-t likelihood.
+
+    Targets are standardised inside, :math:`\tilde y = (y - m) / s` with the mean and standard
+    deviation of the data given here, so that the priors mean the same on every data set; ``mu``,
+    ``sigma`` and the likelihood are in the units of ``y``:
+
+    .. math::
+        \mu(x) = m + s f(x), \qquad
+        \sigma(x) = s \, \mathrm{link}(h^L w^{scale} + b^{scale}), \qquad
+        y \sim \mathcal{N}(\mu(x), \sigma^2(x)).
+
+    Parameters
+    ----------
+    X : array (n, d), or a tensor of ``pm.Minibatch``
+        Inputs, real and finite; they are used as they are.
+    y : array (n,) or (n, D), or a tensor of the same ``pm.Minibatch`` call
+        Targets, real, finite and not constant. Given the weights, outputs are independent.
+    hidden : sequence of int
+        Units per hidden layer; none gives linear regression.
+    heteroskedastic : bool
+        Whether the last hidden layer also feeds a scale that depends on x (Nix and Weigend 1994).
+        If not, one scale per output has the prior HalfNormal(1) on standardised targets.
+    activation : {"tanh", "relu", "gelu", "sigmoid"}
+    bias : bool
+        Whether each layer has biases; their prior sd is the layer's.
+    prior_sd : float, sequence of float, or "1/sqrt(fan_in)"
+        Prior sd of the weights, as in :func:`mlp_classifier`; the last is for both heads.
+    scale_link : {"softplus", "exp", "clipped"}
+        floor + log(1 + e^a), floor + e^a, or max(a, floor). The clipped link has no gradient below
+        its floor.
+    scale_floor : float
+        Smallest scale, in standardised units (a share of the sd of ``y``); positive.
+    scale_prior_sd : float, optional
+        Prior sd of the scale head's weights and bias, instead of ``prior_sd``'s last.
+    noise_sd : float, optional
+        Known noise sd in the units of ``y``; only without ``heteroskedastic``. The posterior of a
+        model without hidden layers is then normal.
+    likelihood : {"normal", "student_t"}
+        The Student-t has nu = 2 + ``nu_excess`` degrees of freedom, ``nu_excess`` ~ Gamma(2, 0.1),
+        so that its variance exists; ``sigma`` is its standard deviation.
+    total_size : int, optional
+        Rows in the full data, with minibatch tensors, as in :func:`mlp_classifier`.
+
+    Returns
+    -------
+    pymc.Model
+        Data ``X`` (obs_id, feature) and ``y`` (obs_id[, output]); weights ``w1``, ..., ``w_out``
+        (hidden_L[, output]); ``w_scale`` and ``b_scale``, or ``noise``; deterministics ``mu`` and
+        ``sigma`` (obs_id[, output]); likelihood ``obs``.
+
+    Raises
+    ------
+    TypeError
+        If ``y`` or ``hidden`` are not numbers, or only one of X and y is a tensor.
+    ValueError
+        If shapes disagree, a value is not finite, y is constant, a floor or sd is not positive, or
+        an option is unknown.
+    """
+    widths = _check_hidden(hidden) if len(tuple(hidden)) else ()
+    act = _check_activation(activation)
+    link, floor = _check_scale(scale_link, scale_floor)
+    if likelihood not in LIKELIHOODS:
+        raise ValueError(f"likelihood must be one of {list(LIKELIHOODS)}, got {likelihood!r}")
+    if noise_sd is not None and heteroskedastic:
+        raise ValueError("noise_sd is a constant's; it needs heteroskedastic=False")
+    known = None if noise_sd is None else _positive_sd("noise_sd", noise_sd)
+
+    minibatch = isinstance(X, TensorVariable) or isinstance(y, TensorVariable)
+    if minibatch:
+        X, y, full_y = _open_minibatch(X, y, total_size, _check_targets)
+        n_features = X.type.shape[1]
+        coords: dict[str, Any] = {}
+    else:
+        X, y = _check_arrays(X, y, total_size, _check_targets)
+        full_y, n_features = y, X.shape[1]
+        coords = {"obs_id": np.arange(len(X))}
+    # PyTensor keeps a Python float as float32 where that is exact, and then its log is too
+    centre, spread = (np.float64(a) if y.ndim == 1 else a for a in _moments(full_y))
+
+    sds = _layer_sds(prior_sd, [n_features, *widths])
+    scale_sd = sds[-1] if scale_prior_sd is None else _positive_sd("scale_prior_sd", scale_prior_sd)
+    coords["feature"] = np.arange(n_features)
+    coords |= {f"hidden_{i}": np.arange(width) for i, width in enumerate(widths, start=1)}
+    outputs = () if y.ndim == 1 else ("output",)
+    if outputs:
+        coords["output"] = np.arange(full_y.shape[1])
+    row = None if minibatch else "obs_id"
+    dims = (row, *outputs)
+
+    with pm.Model(coords=coords) as model:
+        if not minibatch:
+            X = pm.Data("X", X, dims=("obs_id", "feature"))
+            y = pm.Data("y", y, dims=dims)
+        h, below = X.T, "feature"
+        for i, sd in enumerate(sds[:-1], start=1):
+            h = act(_dense(h, str(i), (below, f"hidden_{i}"), sd, bias))
+            below = f"hidden_{i}"
+        head = (below, *outputs)
+        mu = pm.Deterministic(
+            "mu", centre + spread * _dense(h, "_out", head, sds[-1], bias).T, dims=dims
+        )
+        if heteroskedastic:
+            scale = spread * link(_dense(h, "_scale", head, scale_sd, bias).T, floor)
+        elif known is not None:
+            scale = known + pt.zeros_like(mu)
+        else:
+            noise = pm.HalfNormal("noise", np.float64(1.0), dims=outputs or None)
+            scale = spread * (floor + noise) + pt.zeros_like(mu)
+        observe: dict[str, Any] = {"observed": y, "dims": dims, "total_size": total_size}
+        if likelihood == "normal":
+            sigma = pm.Deterministic("sigma", scale, dims=dims)
+            pm.Normal("obs", mu, sigma, **observe)
+        else:
+            excess = pm.Gamma("nu_excess", np.float64(2.0), np.float64(0.1))
+            pm.Deterministic("sigma", scale * pt.sqrt((2.0 + excess) / excess), dims=dims)
+            pm.StudentT("obs", nu=2.0 + excess, mu=mu, sigma=scale, **observe)
     return model
 
 
@@ -222,12 +358,62 @@ def _check_labels(y: Any, n_classes: int) -> np.ndarray:
     return y.astype(np.int64, copy=False)
 
 
-def _check_minibatch(
-    X: Any, y: Any, n_classes: int, total_size: int | None
-) -> tuple[TensorVariable, TensorVariable]:
-    """Check the pair and redraw it with labels in the integer type that PyMC observes.
+def _check_targets(y: Any) -> np.ndarray:
+    y = np.asarray(y)
+    if y.dtype.kind not in "fiub":
+        raise TypeError(f"y must be real numbers, got dtype {y.dtype}")
+    if y.ndim not in (1, 2) or y.size == 0:
+        raise ValueError(f"y must have shape (rows,) or (rows, outputs), got {y.shape}")
+    if not np.isfinite(y).all():
+        row = np.argwhere(~np.isfinite(y))[0]
+        raise ValueError(f"y must be finite, got {y[tuple(row)]} in row {row[0]}")
+    constant = np.ptp(y, axis=0) == 0
+    if constant.any():
+        value = y[0] if y.ndim == 1 else y[0, np.argmax(constant)]
+        where = "" if y.ndim == 1 else f" in output {np.argmax(constant)}"
+        raise ValueError(f"y must vary, got the constant {value}{where}")
+    return y.astype(np.float64, copy=False)
 
-    PyMC narrows observed int64 to int32 by a cast, and then refuses the cast minibatch.
+
+def _moments(y: np.ndarray) -> tuple[Any, Any]:
+    return y.mean(axis=0), y.std(axis=0)
+
+
+def _positive_sd(name: str, value: object) -> np.float64:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    return np.float64(value)
+
+
+def _check_scale(
+    link: str, floor: float
+) -> tuple[Callable[[TensorVariable, np.float64], TensorVariable], np.float64]:
+    if link not in SCALE_LINKS:
+        raise ValueError(f"scale_link must be one of {sorted(SCALE_LINKS)}, got {link!r}")
+    return SCALE_LINKS[link], _positive_sd("scale_floor", floor)
+
+
+def _check_arrays(
+    X: Any, y: Any, total_size: int | None, check_y: Callable[[Any], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    if total_size is not None:
+        raise ValueError(
+            "total_size belongs to pm.Minibatch tensors; with arrays the likelihood already "
+            f"counts every row once, got total_size={total_size!r}"
+        )
+    X, y = _check_inputs(X), check_y(y)
+    if len(X) != len(y):
+        raise ValueError(f"X and y must have the same length, got {len(X)} and {len(y)}")
+    return X, y
+
+
+def _open_minibatch(
+    X: Any, y: Any, total_size: int | None, check_y: Callable[[Any], np.ndarray]
+) -> tuple[TensorVariable, TensorVariable, np.ndarray]:
+    """Check the pair and redraw it; also the full targets behind it.
+
+    Labels are redrawn in int32: PyMC narrows observed int64 by a cast, and then refuses the cast
+    minibatch.
     """
     if not (isinstance(X, TensorVariable) and isinstance(y, TensorVariable)):
         raise TypeError(
@@ -248,7 +434,7 @@ def _check_minibatch(
         raise TypeError(f"total_size must be a Python int, got {total_size!r}")
     inputs, outputs = X.owner.inputs, X.owner.outputs
     full_X, full_y = (inputs[outputs.index(tensor)].eval() for tensor in (X, y))
-    full_X, full_y = _check_inputs(full_X), _check_labels(full_y, n_classes)
+    full_X, full_y = _check_inputs(full_X), check_y(full_y)
     if total_size != len(full_X):
         raise ValueError(
             f"total_size must be the {len(full_X)} rows behind the minibatch, got {total_size}"
@@ -256,4 +442,5 @@ def _check_minibatch(
     batch_size = X.type.shape[0]
     if batch_size > len(full_X):
         raise ValueError(f"batch_size must be at most the {len(full_X)} rows, got {batch_size}")
-    return pm.Minibatch(full_X, full_y.astype(np.int32), batch_size=batch_size)
+    observed = full_y if full_y.dtype.kind == "f" else full_y.astype(np.int32)
+    return *pm.Minibatch(full_X, observed, batch_size=batch_size), full_y

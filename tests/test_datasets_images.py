@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnnbook import datasets, idx_files
+from bnnbook import datasets
+from bnnbook.datasets import idx_files
 
 DATA = os.environ.get("BNNBOOK_DATA_DIR")
 

@@ -9,6 +9,7 @@ from bnnbook.inference.advi import (
     fit_advi,
     linear_annealing,
 )
+from bnnbook.inference.callbacks import FitState, LivePlot, MLflowLog
 from bnnbook.inference.checks import DivergedError
 from bnnbook.inference.hmc import sample_hmc
 from bnnbook.inference.kernels import Kernel, sghmc, sgld
@@ -23,8 +24,11 @@ __all__ = [
     "ADVIState",
     "DivergedError",
     "EarlyStopping",
+    "FitState",
     "Kernel",
+    "LivePlot",
     "LogDensity",
+    "MLflowLog",
     "Optimizer",
     "Schedule",
     "Tracker",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bnnbook.inference.callbacks import Callback, FitState, Reporter, common_interval
 from bnnbook.inference.checks import (
     DivergedError,
     batch_rows,
@@ -40,7 +41,6 @@ LOG_2PI = float(np.log(2 * np.pi))
 INITIAL_SD = 0.1  # small enough that the first gradients see the network and not the noise
 
 Schedule = Callable[[float], float]
-Callback = Callable[["ADVIState", np.ndarray, int], None]
 
 
 class Optimizer(Protocol):
@@ -64,19 +64,19 @@ class _Shared(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ADVIState:
+class ADVIState(FitState):
     """What a callback sees: the variational parameters after ``step`` steps.
 
     ``mean`` and ``sd`` are dicts of arrays by unconstrained variable; ``elbo`` is the last step's,
     per full data set; ``params`` serves PyMC's ``CheckParametersConvergence``.
     """
 
-    step: int
-    elbo: float
-    seconds: float
     flat_mean: np.ndarray
     flat_sd: np.ndarray
-    density: LogDensity = field(repr=False)
+
+    @property
+    def elbo(self) -> float:
+        return self.objective
 
     @cached_property
     def mean(self) -> dict[str, np.ndarray]:
@@ -212,8 +212,9 @@ def fit_advi(
     learning_rate : float or function of the run's fraction, optional
         Adam's step size, 0.01 by default.
     callbacks : sequence of ``callback(state, losses, step)``
-        Called every ``callback_every`` steps with an :class:`ADVIState` and the losses (negative
-        ELBO) so far; one that raises ``StopIteration`` ends the fit.
+        Called every ``callback_every`` steps, or at their own ``every``, with an
+        :class:`ADVIState` and the losses (negative ELBO) so far; one that raises ``StopIteration``
+        ends the fit. See :class:`LivePlot` and :class:`MLflowLog`.
     n_starts : int
         Independent starts, of which the best final ELBO (mean over the last tenth) is kept.
     draws : int
@@ -258,7 +259,9 @@ def fit_advi(
         _check_batch_argument(batch_size, density)
     rows = batch_rows(own or batch_size or density.N, density.N)
 
-    block = callback_every if callbacks else min(max(n // 100, 50), 1000)
+    block = min(max(n // 100, 50), 1000)
+    if callbacks:
+        block = common_interval(callbacks, callback_every)
     compiled, compile_seconds = _compile_block(density, method, rows, block, optimizer)
     fractions = np.arange(n) / n
     rates = np.array(
@@ -268,11 +271,19 @@ def fit_advi(
     if not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError("kl_annealing must return weights in [0, 1]")
 
+    settings = {
+        "n": n, "method": method, "batch_size": rows, "n_starts": n_starts, "draws": draws,
+        "learning_rate": None if optimizer or callable(learning_rate) else learning_rate,
+        "optimizer": "given" if optimizer else "adam", "kl_annealing": kl_annealing is not None,
+    }  # fmt: skip
     best: _Run | None = None
     finals = []
     for start in range(n_starts):
+        reporter = Reporter(
+            callbacks, method=method, settings=settings, default_every=callback_every
+        )
         run = _run(
-            compiled, density, method, n, block, rates, weights, callbacks, optimizer,
+            compiled, density, method, n, block, rates, weights, reporter, optimizer,
             seed=int(np.random.SeedSequence([seed, start]).generate_state(1)[0]),
             label=method if n_starts == 1 else f"{method} {start + 1}/{n_starts}",
             progressbar=progressbar,
@@ -285,14 +296,18 @@ def fit_advi(
             break
     assert best is not None
     return _result(
-        best, density, method, rows, draws, seed, compile_seconds, finals, weights,
+        best,
+        density,
+        method,
+        rows,
+        draws,
+        seed,
+        compile_seconds,
+        finals,
+        weights,
         annealed=kl_annealing is not None,
-        settings={
-            "n": n, "method": method, "batch_size": rows, "n_starts": n_starts, "draws": draws,
-            "learning_rate": None if optimizer or callable(learning_rate) else learning_rate,
-            "optimizer": "given" if optimizer else "adam", "kl_annealing": kl_annealing is not None,
-        },
-    )  # fmt: skip
+        settings=settings,
+    )
 
 
 @dataclass(frozen=True)
@@ -421,7 +436,7 @@ def _initial_state(
 
 def _run(
     compiled: Callable[..., Any], density: LogDensity, method: str, n: int, block: int,
-    rates: np.ndarray, weights: np.ndarray, callbacks: Sequence[Callback],
+    rates: np.ndarray, weights: np.ndarray, reporter: Reporter,
     optimizer: Optimizer | None, *, seed: int, label: str, progressbar: bool,
 ) -> _Run:  # fmt: skip
     """Run the compiled blocks until done, stopped or interrupted."""
@@ -432,21 +447,23 @@ def _run(
     clock = time.perf_counter()
     with progress_bar(label, n, show=progressbar, value_name="ELBO") as update:
         try:
-            for key in keys:
-                steps = min(block, n - done)
-                pad = np.zeros(block - steps)
-                state, values = compiled(
-                    state, key, steps, np.append(rates[done : done + steps], pad),
-                    np.append(weights[done : done + steps], pad),
-                )  # fmt: skip
-                elbo[done : done + steps] = np.asarray(values)[:steps]
-                now = time.perf_counter() - clock
-                before = seconds[done - 1] if done else 0.0
-                seconds[done : done + steps] = np.linspace(before, now, steps + 1)[1:]
-                _check_finite(elbo, done, steps)
-                done += steps
-                update(done, float(elbo[done - 1]))
-                _call(callbacks, state, elbo[:done], now, density, method)
+            with reporter:
+                for key in keys:
+                    steps = min(block, n - done)
+                    pad = np.zeros(block - steps)
+                    state, values = compiled(
+                        state, key, steps, np.append(rates[done : done + steps], pad),
+                        np.append(weights[done : done + steps], pad),
+                    )  # fmt: skip
+                    elbo[done : done + steps] = np.asarray(values)[:steps]
+                    now = time.perf_counter() - clock
+                    before = seconds[done - 1] if done else 0.0
+                    seconds[done : done + steps] = np.linspace(before, now, steps + 1)[1:]
+                    _check_finite(elbo, done, steps)
+                    done += steps
+                    update(done, float(elbo[done - 1]))
+                    if reporter:
+                        reporter(_state(state, elbo[:done], now, density, method), -elbo[:done])
         except StopIteration as stop:
             ended = f"stopped at step {done}: {stop}"
         except KeyboardInterrupt:
@@ -467,26 +484,19 @@ def _check_finite(elbo: np.ndarray, done: int, steps: int) -> None:
         )
 
 
-def _call(
-    callbacks: Sequence[Callback], state: tuple, elbo: np.ndarray, seconds: float,
-    density: LogDensity, method: str,
-) -> None:  # fmt: skip
-    if not callbacks:
-        return
-    params = state[0]
-    chol = np.asarray(_cholesky(method, params[1]))
+def _state(
+    state: tuple, elbo: np.ndarray, seconds: float, density: LogDensity, method: str
+) -> ADVIState:
+    """What the callbacks see of the loop's state."""
+    mean, chol = np.asarray(state[0][0]), np.asarray(_cholesky(method, state[0][1]))
     sd = chol if method == "advi" else np.sqrt((chol**2).sum(axis=1))
-    seen = ADVIState(len(elbo), float(elbo[-1]), seconds, np.asarray(params[0]), sd, density)
-    for callback in callbacks:
-        try:
-            callback(seen, -elbo, len(elbo))
-        except (StopIteration, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            name = getattr(callback, "__name__", type(callback).__name__)
-            raise RuntimeError(
-                f"callback {name} raised {type(error).__name__} at step {len(elbo)}: {error}"
-            ) from error
+    step = len(elbo)
+
+    def sample(draws: int) -> np.ndarray:
+        xi = np.random.default_rng(step).normal(size=(draws, density.size))
+        return mean + (chol * xi if method == "advi" else xi @ chol.T)
+
+    return ADVIState(step, float(elbo[-1]), seconds, method, density, sample, mean, sd)
 
 
 def _result(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
@@ -16,6 +16,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.checks import positive_int
 from bnnbook.inference.log_density import LogDensity, compile_log_density
 from bnnbook.inference.progress import progress_bar
@@ -36,6 +37,7 @@ class Chains:
     blocks: list[list[Block]]
     seconds: float
     interrupted: bool
+    ended: str
 
     @property
     def complete(self) -> int:
@@ -48,7 +50,6 @@ class Chains:
     def result(
         self,
         density: LogDensity,
-        data: tuple,
         *,
         draws: int,
         tune: int = 0,
@@ -77,29 +78,37 @@ class Chains:
         thetas = stats.pop("theta")
         for name, value in (extra_stats or {}).items():
             stats[name] = np.repeat(value[:, None], thetas.shape[1], axis=1)
-        fields["attrs"] = {"interrupted": self.interrupted} | fields.get("attrs", {})
+        fields["attrs"] = {
+            "interrupted": self.interrupted, "stopped": self.ended, **fields.get("attrs", {})
+        }  # fmt: skip
+        data = tuple(jnp.asarray(a) for a in density.data)
+        posterior = posterior_dataset(density, thetas.astype(np.float64), data)
         return result_tree(
-            density, posterior_dataset(density, thetas, data), sample_stats=stats,
-            n=density.N, seconds=self.seconds, **fields,
+            density, posterior, sample_stats=stats, n=density.N, seconds=self.seconds, **fields,
         )  # fmt: skip
 
 
 def run_chains(
     chain: Callable[[int], Iterator[Block | None]],
+    density: LogDensity,
     *,
+    method: str,
+    settings: Mapping[str, Any],
     label: str,
-    chains: int,
     iterations: int,
     cores: int | None,
     progressbar: bool,
+    callbacks: Sequence[Callback] = (),
 ) -> Chains:
     """Run ``chain(0)``, ``chain(1)``, ..., one thread each, until they end or Ctrl-C.
 
     ``chain`` is a generator that yields one block of BLOCK iterations at a time, with at least
     ``theta`` (BLOCK, D) and ``lp`` (BLOCK,), or None for a block of warm-up. Compiled code releases
-    the interpreter, so threads run in parallel. ``iterations`` per chain are what the progress bar
-    counts; ``cores`` chains run at once, by default as many as there are CPUs.
+    the interpreter, so threads run in parallel. ``settings`` has the number of ``chains``;
+    ``iterations`` per chain are what the progress bar counts; ``cores`` chains run at once, by
+    default as many as there are CPUs. Callbacks hear of every block that all chains have.
     """
+    chains = settings["chains"]
     cores = min(positive_int("cores", cores or os.cpu_count() or 1), chains)
     blocks: list[list[Block]] = [[] for _ in range(chains)]
     done = [0] * chains
@@ -114,7 +123,8 @@ def run_chains(
                 return
 
     clock = time.perf_counter()
-    interrupted = False
+    interrupted, ended = False, "finished"
+    reporter = Reporter(callbacks, method=method, settings=settings)
     with (
         progress_bar(
             label, chains * iterations, show=progressbar, value_name="log density"
@@ -122,19 +132,49 @@ def run_chains(
         ThreadPoolExecutor(cores) as pool,
     ):
         futures = [pool.submit(run, number) for number in range(chains)]
+        reported = 0
         try:
-            while not all(future.done() for future in futures):
-                time.sleep(0.05)
-                last = next((b[-1]["lp"][-1] for b in blocks if b), np.nan)
-                update(min(sum(done), chains * iterations), float(last))
-        except KeyboardInterrupt:
-            interrupted = stop = True
+            with reporter:
+                running = True
+                while running:
+                    running = not all(future.done() for future in futures)
+                    time.sleep(0.05 if running else 0.0)
+                    last = next((b[-1]["lp"][-1] for b in blocks if b), np.nan)
+                    update(min(sum(done), chains * iterations), float(last))
+                    complete = min(len(b) for b in blocks)
+                    if reporter and complete > reported:
+                        reported = complete
+                        seconds = time.perf_counter() - clock
+                        reporter(*_state(density, blocks, complete, method, seconds))
+        except BaseException as error:
+            stop = True
             for future in futures:
                 future.cancel()
+            interrupted = isinstance(error, KeyboardInterrupt)
+            if isinstance(error, StopIteration):
+                ended = f"stopped at draw {reported * BLOCK}: {error}"
+            elif interrupted:
+                ended = "interrupted"
+            else:
+                raise  # the threads end after their block
     for future in futures:
         if not future.cancelled():
             future.result()
-    return Chains(blocks, time.perf_counter() - clock, interrupted)
+    return Chains(blocks, time.perf_counter() - clock, interrupted, ended)
+
+
+def _state(
+    density: LogDensity, blocks: list[list[Block]], complete: int, method: str, seconds: float
+) -> tuple[FitState, np.ndarray]:
+    """What the callbacks see: the draws that every chain has."""
+    kept = [chain[:complete] for chain in blocks]
+    lp = np.mean([np.concatenate([block["lp"] for block in chain]) for chain in kept], axis=0)
+
+    def sample(n: int) -> np.ndarray:
+        last = np.concatenate([chain[-1]["theta"] for chain in kept]).astype(np.float64)
+        return last[np.linspace(0, len(last) - 1, n).astype(int)]
+
+    return FitState(len(lp), float(lp[-1]), seconds, method, density, sample), -lp
 
 
 def chain_count(chains: object) -> int:
@@ -145,12 +185,12 @@ def chain_count(chains: object) -> int:
     return count
 
 
-def full_data_density(model: pm.Model, method: str) -> tuple[LogDensity, tuple]:
-    """Compile ``model`` and put its data on the device; minibatch models are refused."""
+def full_data_density(model: pm.Model, method: str) -> LogDensity:
+    """Compile ``model``; minibatch models are refused."""
     density = compile_log_density(model)
     if density.batch_size is not None:
         raise ValueError(f"model has pm.Minibatch data; {method} needs the full data")
-    return density, tuple(jnp.asarray(a) for a in density.data)
+    return density
 
 
 def blackjax_for(function: str) -> ModuleType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bnnbook.inference.callbacks import Callback
 from bnnbook.inference.chains import (
     BLOCK,
     blackjax_for,
@@ -39,6 +40,7 @@ def sample_hmc(
     chains: int = 4,
     seed: int,
     cores: int | None = None,
+    callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
 ) -> xr.DataTree:
     r"""Sample the posterior with HMC of a fixed step size and a fixed number of steps.
@@ -69,6 +71,8 @@ def sample_hmc(
     seed : int
     cores : int, optional
         Chains run at once; the number of CPUs by default.
+    callbacks : sequence of ``callback(state, losses, step)``
+        As for :func:`sample_nuts`; iterations of ``tune`` count.
     progressbar : bool
 
     Returns
@@ -89,7 +93,9 @@ def sample_hmc(
     step_size, n_steps = positive_number("step_size", step_size), positive_int("n_steps", n_steps)
     draws, tune = positive_int("draws", draws), non_negative_int("tune", tune)
     chains, seed = chain_count(chains), seed_int(seed)
-    density, data = full_data_density(model, "HMC")
+    density = full_data_density(model, "HMC")
+
+    data = tuple(jnp.asarray(a) for a in density.data)
 
     def log_density(theta: jax.Array) -> jax.Array:
         return density.log_prior(theta, data) + density.log_likelihood(theta, data)
@@ -125,15 +131,14 @@ def sample_hmc(
             state, out = compiled(key, state)
             yield {name: np.asarray(value) for name, value in out.items()}
 
+    settings = {
+        "step_size": step_size, "n_steps": n_steps, "draws": draws, "tune": tune, "chains": chains,
+    }  # fmt: skip
     run = run_chains(
-        chain, label="HMC", chains=chains, iterations=tune + draws, cores=cores,
-        progressbar=progressbar,
+        chain, density, method="hmc", settings=settings, label="HMC", iterations=tune + draws,
+        cores=cores, callbacks=callbacks, progressbar=progressbar,
     )  # fmt: skip
     return run.result(
-        density, data, draws=draws, tune=tune, method="hmc", seed=seed,
-        settings={
-            "step_size": step_size, "n_steps": n_steps, "draws": draws, "tune": tune,
-            "chains": chains,
-        },
+        density, draws=draws, tune=tune, method="hmc", seed=seed, settings=settings,
         compile_seconds=compile_seconds,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -77,6 +78,11 @@ class LogDensity:
     def size(self) -> int:
         """Number of unconstrained parameters D."""
         return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    @cached_property
+    def constrain_draws(self) -> Callable[[Array, tuple], dict[str, Array]]:
+        """``constrain`` for (draws, D) at once, compiled when it is first called."""
+        return jax.jit(jax.vmap(self.constrain, in_axes=(0, None)))
 
     def split(self, theta: Any) -> dict[str, Any]:
         """Cut (..., D) into the value variables by name, (..., *shape)."""

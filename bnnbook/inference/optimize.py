@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,8 +13,9 @@ import pymc as pm
 import xarray as xr
 from scipy import optimize
 
+from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.checks import DivergedError, positive_int, seed_int
-from bnnbook.inference.log_density import compile_log_density
+from bnnbook.inference.log_density import LogDensity, compile_log_density
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree
 
@@ -27,6 +27,7 @@ def fit_mle(
     *,
     n_starts: int = 1,
     max_steps: int = 2000,
+    callbacks: Sequence[Callback] = (),
     seed: int,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -36,7 +37,16 @@ def fit_mle(
     See :func:`fit_map` for the rest.
     """
     return _fit(
-        model, "mle", 1, n_starts, max_steps, seed, progressbar, prior=False, jacobian=False
+        model,
+        "mle",
+        1,
+        n_starts,
+        max_steps,
+        seed,
+        progressbar,
+        callbacks,
+        prior=False,
+        jacobian=False,
     )
 
 
@@ -46,6 +56,7 @@ def fit_map(
     n_starts: int = 1,
     max_steps: int = 2000,
     jacobian: bool = False,
+    callbacks: Sequence[Callback] = (),
     seed: int,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -62,6 +73,9 @@ def fit_map(
     jacobian : bool
         False gives the mode in the model's own parameters, as ``pm.find_MAP``; True the mode on
         the unconstrained space, where samplers work.
+    callbacks : sequence of ``callback(state, losses, step)``
+        Called after every L-BFGS iteration, or at their own ``every``, with a :class:`FitState` and
+        the negative log densities so far; one that raises ``StopIteration`` ends that start.
     seed : int
     progressbar : bool
 
@@ -78,7 +92,7 @@ def fit_map(
     ValueError, TypeError
         For an argument out of range.
     """
-    return _fit(model, "map", 1, n_starts, max_steps, seed, progressbar, True, jacobian)
+    return _fit(model, "map", 1, n_starts, max_steps, seed, progressbar, callbacks, True, jacobian)
 
 
 def fit_ensemble(
@@ -86,6 +100,7 @@ def fit_ensemble(
     *,
     n_members: int = 5,
     max_steps: int = 2000,
+    callbacks: Sequence[Callback] = (),
     seed: int,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -95,12 +110,23 @@ def fit_ensemble(
     where a member finished early. See :func:`fit_map` for the rest.
     """
     n_members = positive_int("n_members", n_members)
-    return _fit(model, "ensemble", n_members, n_members, max_steps, seed, progressbar, True, False)
+    return _fit(
+        model,
+        "ensemble",
+        n_members,
+        n_members,
+        max_steps,
+        seed,
+        progressbar,
+        callbacks,
+        True,
+        False,
+    )
 
 
 def _fit(
     model: pm.Model, method: str, keep: int, n_starts: int, max_steps: int, seed: int,
-    progressbar: bool, prior: bool, jacobian: bool,
+    progressbar: bool, callbacks: Sequence[Callback], prior: bool, jacobian: bool,
 ) -> xr.DataTree:  # fmt: skip
     """Run L-BFGS from every start and keep the ``keep`` best, in the order of their starts."""
     n_starts, max_steps = positive_int("n_starts", n_starts), positive_int("max_steps", max_steps)
@@ -118,6 +144,7 @@ def _fit(
     compiled = jax.jit(jax.value_and_grad(negative)).lower(jnp.zeros(density.size)).compile()
     compile_seconds = time.perf_counter() - clock
 
+    settings = {"n_starts": n_starts, "max_steps": max_steps, "jacobian": jacobian}
     starts = density.initial_points(n_starts, jitter=1.0, seed=seed)
     clock = time.perf_counter()
     thetas, values, histories, interrupted = [], [], [], False
@@ -126,15 +153,20 @@ def _fit(
     ) as update:
         for number, start in enumerate(starts):
             trace = [(start, -np.inf, 0.0)]
+            reporter = Reporter(callbacks, method=method, settings=settings)
+
+            def report(
+                trace: list = trace, reporter: Reporter = reporter, done: int = number * max_steps
+            ) -> None:
+                update(done + len(trace) - 1, trace[-1][1])
+                if reporter:
+                    reporter(_state(trace, method, density), _losses(trace))
 
             try:
-                _climb(
-                    compiled,
-                    start,
-                    max_steps,
-                    trace,
-                    partial(update, number * max_steps),
-                )
+                with reporter:
+                    _climb(compiled, start, max_steps, trace, report)
+            except StopIteration:
+                pass  # a callback has seen enough of this start
             except KeyboardInterrupt:
                 interrupted = True
             theta = trace[-1][0]
@@ -154,7 +186,7 @@ def _fit(
         posterior_dataset(density, np.array(thetas)[best][:, None], data),
         sample_stats={"lp": np.array(values)[best][:, None]},
         method=method,
-        settings={"n_starts": n_starts, "max_steps": max_steps, "jacobian": jacobian},
+        settings=settings,
         seed=seed,
         n=density.N,
         seconds=seconds,
@@ -169,7 +201,7 @@ def _climb(
     start: np.ndarray,
     max_steps: int,
     trace: list[tuple[np.ndarray, float, float]],
-    report: Callable[[float], None],
+    report: Callable[[], None],
 ) -> None:
     """Run L-BFGS, appending (theta, log density, seconds) to ``trace`` after every iteration."""
     clock = time.perf_counter()
@@ -181,11 +213,24 @@ def _climb(
     def record(intermediate_result: optimize.OptimizeResult) -> None:
         value = -float(intermediate_result.fun)
         trace.append((intermediate_result.x.copy(), value, time.perf_counter() - clock))
-        report(value)
+        report()
 
     options = {"maxiter": max_steps, "maxfun": 4 * max_steps, "ftol": 1e-12, "gtol": 1e-6}
     optimize.minimize(
         objective, start, jac=True, method="L-BFGS-B", callback=record, options=options
+    )
+
+
+def _losses(trace: list[tuple[np.ndarray, float, float]]) -> np.ndarray:
+    return -np.array([value for _, value, _ in trace[1:]])
+
+
+def _state(
+    trace: list[tuple[np.ndarray, float, float]], method: str, density: LogDensity
+) -> FitState:
+    theta, value, seconds = trace[-1]
+    return FitState(
+        len(trace) - 1, value, seconds, method, density, lambda n: np.repeat(theta[None], n, axis=0)
     )
 
 

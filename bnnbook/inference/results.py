@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -24,10 +23,9 @@ def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> x
         draws = density.split(thetas)
     else:
         flat = jnp.asarray(thetas.reshape(-1, thetas.shape[-1]))
-        constrain = jax.jit(jax.vmap(lambda theta: density.constrain(theta, data)))
         draws = {
             name: np.asarray(value).reshape((*thetas.shape[:2], *value.shape[1:]))
-            for name, value in constrain(flat).items()
+            for name, value in density.constrain_draws(flat, data).items()
         }
     variables = {}
     for name, value in draws.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ import pymc as pm
 import xarray as xr
 from scipy.special import logsumexp
 
+from bnnbook.inference.callbacks import Callback
 from bnnbook.inference.chains import (
     BLOCK,
     blackjax_for,
@@ -63,6 +64,7 @@ def sample_tempered(
     target_accept: float = 0.8,
     seed: int,
     cores: int | None = None,
+    callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
 ) -> xr.DataTree:
     r"""Sample a posterior with several modes by parallel tempering (replica exchange).
@@ -106,6 +108,8 @@ def sample_tempered(
     seed : int
     cores : int, optional
         Chains run at once; the number of CPUs by default.
+    callbacks : sequence of ``callback(state, losses, step)``
+        As for :func:`sample_nuts`.
     progressbar : bool
 
     Returns
@@ -135,8 +139,8 @@ def sample_tempered(
     chains, seed = chain_count(chains), seed_int(seed)
     if not 0 < target_accept < 1:
         raise ValueError(f"target_accept must lie in (0, 1), got {target_accept}")
-    density, data = full_data_density(model, "parallel tempering")
-    start, advance, step_sizes = _functions(density, data, n_levels, n_steps, target_accept)
+    density = full_data_density(model, "parallel tempering")
+    start, advance, step_sizes = _functions(density, n_levels, n_steps, target_accept)
 
     tuning = _Tuning(
         np.linspace(0, 1, n_levels) ** 4 if n_levels > 1 else np.ones(1),
@@ -154,27 +158,32 @@ def sample_tempered(
     tunings, steps = [tuning] * chains, np.zeros((chains, n_levels))
 
     def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
-        state, settings = states[number], tuning
+        state, tuned = states[number], tuning
         block_keys = jax.random.split(keys[number], n_warm + n_blocks)
         window: list[dict[str, np.ndarray]] = []
         for i, key in enumerate(block_keys[:n_warm], start=1):
-            state, _, moments = compiled(key, state, settings, True)
+            state, _, moments = compiled(key, state, tuned, True)
             window.append({name: np.asarray(value) for name, value in moments.items()})
             if i in ends:
-                settings, state = _retuned(settings, state, window, step_sizes)
+                tuned, state = _retuned(tuned, state, window, step_sizes)
                 window = []
             yield None
-        tunings[number] = settings
+        tunings[number] = tuned
         steps[number] = np.exp(np.asarray(state.adaptation.log_step_size_avg))
         for key in block_keys[n_warm:]:
-            state, out, _ = compiled(key, state, settings, False)
+            state, out, _ = compiled(key, state, tuned, False)
             yield {name: np.asarray(value) for name, value in out.items()}
 
+    settings = {
+        "draws": draws, "tune": tune, "thin": thin, "chains": chains,
+        "n_temperatures": n_levels, "n_steps": n_steps, "target_accept": target_accept,
+    }  # fmt: skip
     run = run_chains(
-        chain, label="tempering", chains=chains, iterations=BLOCK * (n_warm + n_blocks),
-        cores=cores, progressbar=progressbar,
+        chain, density, method="tempered", settings=settings, label="tempering",
+        iterations=BLOCK * (n_warm + n_blocks), cores=cores, callbacks=callbacks,
+        progressbar=progressbar,
     )  # fmt: skip
-    beta = np.stack([settings.beta for settings in tunings])
+    beta = np.stack([tuned.beta for tuned in tunings])
     levels = {
         name: [
             np.concatenate([block.pop(name) for block in blocks[: run.complete]])
@@ -187,21 +196,19 @@ def sample_tempered(
         int(sum(block["arrived"].sum() for block in blocks)) for blocks in run.blocks
     ]
     return run.result(
-        density, data, draws=draws, thin=thin, method="tempered", seed=seed,
-        settings={
-            "draws": draws, "tune": tune, "thin": thin, "chains": chains,
-            "n_temperatures": n_levels, "n_steps": n_steps, "target_accept": target_accept,
-        },
+        density, draws=draws, thin=thin, method="tempered", seed=seed, settings=settings,
         compile_seconds=compile_seconds, groups={"tempering": tempering}, attrs=attrs,
     )  # fmt: skip
 
 
 def _functions(
-    density: LogDensity, data: tuple, n_levels: int, n_steps: int, target_accept: float
+    density: LogDensity, n_levels: int, n_steps: int, target_accept: float
 ) -> tuple[Callable[..., _State], Callable[..., tuple], Callable[..., Any]]:
     """Start a chain at (K, D) points; advance it by one block; restart the step sizes."""
     from blackjax.adaptation.step_size import dual_averaging_adaptation
     from blackjax.mcmc import hmc
+
+    data = tuple(jnp.asarray(a) for a in density.data)
 
     def log_prior(theta: jax.Array) -> jax.Array:
         return density.log_prior(theta, data)

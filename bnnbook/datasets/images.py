@@ -1,124 +1,18 @@
-"""Small data sets with a training and a test half."""
+"""Images: handwritten digits, clothing and photographs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import rotate
-from sklearn.datasets import load_digits, load_sample_images, make_moons
+from sklearn.datasets import load_digits, load_sample_images
 from sklearn.model_selection import train_test_split
 
-from bnnbook.idx_files import FASHION_MNIST, MNIST, DataUnavailableError, Source, fetch, read_idx
+from bnnbook.datasets.base import Dataset
+from bnnbook.datasets.idx_files import FASHION_MNIST, MNIST, Source, fetch, read_idx
 
-__all__ = [
-    "DataUnavailableError",
-    "Dataset",
-    "boxes",
-    "digits",
-    "fashion_mnist",
-    "mnist",
-    "photo_patches",
-    "rotate_images",
-    "two_moons",
-]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A data set split in two: inputs (n, d) in float64 (images: float32), labels (n,) in int64."""
-
-    X_train: np.ndarray
-    y_train: np.ndarray
-    X_test: np.ndarray
-    y_test: np.ndarray
-    name: str
-    description: str
-
-
-def boxes(n: int = 80, *, seed: int) -> Dataset:
-    """Four separated boxes with the classes of an exclusive or.
-
-    Points are uniform on two boxes of class 1, [0.5, 5] x [0.5, 5] and [-5, -0.5] x [-5, -0.5],
-    and two of class 0, [0.5, 5] x [-5, -0.5] and [-5, -0.5] x [0.5, 5]; the gap of width 1
-    around the axes stays empty. Inputs are not standardised.
-
-    Parameters
-    ----------
-    n : int
-        Training points, and as many test points drawn in the same way: a multiple of 4, so that
-        every box holds n / 4 of each.
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        If ``n`` is not a positive multiple of 4.
-    """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 4 or n % 4:
-        raise ValueError(f"n must be a positive multiple of 4, got {n!r}")
-    rng = np.random.default_rng(seed)
-    lower = np.repeat([[0.5, 0.5], [-5.0, -5.0], [0.5, -5.0], [-5.0, 0.5]], n // 4, axis=0)
-    y = np.repeat([1, 1, 0, 0], n // 4).astype(np.int64)
-    X_train, X_test = (rng.uniform(lower, lower + 4.5) for _ in range(2))
-    return Dataset(
-        X_train=X_train,
-        y_train=y,
-        X_test=X_test,
-        y_test=y.copy(),
-        name="boxes",
-        description=(
-            f"boxes: {n} training and {n} test points, 2 inputs, 2 classes, "
-            f"{n // 4} of each in every one of four boxes"
-        ),
-    )
-
-
-def two_moons(n: int = 1000, noise: float = 0.2, test_size: float = 0.5, *, seed: int) -> Dataset:
-    """Two interleaved half circles with normal noise: scikit-learn's ``make_moons``.
-
-    Inputs are standardised with the mean and standard deviation of the *training* half, so that
-    nothing about the test half enters the fit.
-
-    Parameters
-    ----------
-    n : int
-        Points in all, at least 4.
-    noise : float
-        Standard deviation of the noise, before standardising; at least 0.
-    test_size : float
-        Share of test points, in (0, 1).
-    seed : int
-        Of the points (``random_state``) and of the split.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range.
-    """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 4:
-        raise ValueError(f"n must be an integer of at least 4, got {n!r}")
-    if not (np.isfinite(noise) and noise >= 0):
-        raise ValueError(f"noise must be finite and at least 0, got {noise}")
-    if not 0 < test_size < 1:
-        raise ValueError(f"test_size must lie in (0, 1), got {test_size}")
-    X, y = make_moons(n, noise=noise, random_state=seed)
-    X_train, X_test, y_train, y_test = train_test_split(
-        X, y.astype(np.int64), test_size=test_size, random_state=seed
-    )
-    centre, scale = X_train.mean(axis=0), X_train.std(axis=0)
-    return Dataset(
-        X_train=(X_train - centre) / scale,
-        y_train=y_train,
-        X_test=(X_test - centre) / scale,
-        y_test=y_test,
-        name="two moons",
-        description=(
-            f"two moons: {len(X_train)} training and {len(X_test)} test points, "
-            f"2 inputs standardised on the training half, 2 classes, noise sd {noise}"
-        ),
-    )
+__all__ = ["digits", "fashion_mnist", "mnist", "photo_patches", "rotate_images"]
 
 
 def mnist(data_dir: str | Path | None = None) -> Dataset:
@@ -130,7 +24,7 @@ def mnist(data_dir: str | Path | None = None) -> Dataset:
     Parameters
     ----------
     data_dir : path, optional
-        Where the files are, or go; see :func:`bnnbook.idx_files.fetch`.
+        Where the files are, or go; see :func:`bnnbook.datasets.idx_files.fetch`.
 
     Raises
     ------

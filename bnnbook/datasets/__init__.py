@@ -1,0 +1,34 @@
+"""Data sets: each function returns a frozen :class:`Dataset`, split in a training and a test half."""
+
+from bnnbook.datasets.base import Dataset
+from bnnbook.datasets.classification import GroupedDataset, boxes, grouped_moons, two_moons
+from bnnbook.datasets.idx_files import DataUnavailableError
+from bnnbook.datasets.images import digits, fashion_mnist, mnist, photo_patches, rotate_images
+from bnnbook.datasets.regression import (
+    CLUSTERS,
+    WAVES,
+    Cluster,
+    diabetes,
+    wave_clusters,
+    wave_gaps,
+)
+
+__all__ = [
+    "CLUSTERS",
+    "WAVES",
+    "Cluster",
+    "DataUnavailableError",
+    "Dataset",
+    "GroupedDataset",
+    "boxes",
+    "diabetes",
+    "digits",
+    "fashion_mnist",
+    "grouped_moons",
+    "mnist",
+    "photo_patches",
+    "rotate_images",
+    "two_moons",
+    "wave_clusters",
+    "wave_gaps",
+]

@@ -1,0 +1,244 @@
+"""Callbacks in every fit: what they see, how they end a fit, the live figure, the metric log."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from bnnbook import inference
+from bnnbook.inference import callbacks as module
+
+QUIET = {"seed": 1, "progressbar": False}
+FITS = {
+    "advi": lambda model, calls: inference.fit_advi(model, 400, callbacks=calls, **QUIET),
+    "mle": lambda model, calls: inference.fit_mle(model, callbacks=calls, **QUIET),
+    "map": lambda model, calls: inference.fit_map(model, callbacks=calls, **QUIET),
+    "ensemble": lambda model, calls: inference.fit_ensemble(
+        model, n_members=2, callbacks=calls, **QUIET
+    ),
+    "nuts": lambda model, calls: inference.sample_nuts(
+        model, draws=300, tune=100, chains=2, cores=2, callbacks=calls, **QUIET
+    ),
+}
+
+
+class Watcher:
+    """Remembers every call."""
+
+    def __init__(self, every=1):
+        self.every, self.events = every, []
+
+    def start(self, method, _):
+        self.events.append(("start", method))
+
+    def __call__(self, state, losses, step):
+        self.events.append((step, state.objective, len(losses), state.posterior(3)))
+
+    def finish(self, status):
+        self.events.append(("finish", status))
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_every_fit_reports_its_progress(line, name):
+    watcher = Watcher(every=20 if name == "advi" else 1)
+    fit = FITS[name](line[0], [watcher])
+    runs = 2 if name == "ensemble" else 1
+    starts = [e for e in watcher.events if e[0] == "start"]
+    ends = [e for e in watcher.events if e[0] == "finish"]
+    assert starts == [("start", name)] * runs
+    assert ends == [("finish", "FINISHED")] * runs
+    calls = [e for e in watcher.events if len(e) == 4]
+    assert all(np.isfinite(objective) and step == n for step, objective, n, _ in calls)
+    assert all(draws["beta"].shape == (1, 3, 2) for *_, draws in calls)
+    if name in ("map", "mle"):  # the last point reported is the one returned
+        np.testing.assert_allclose(
+            calls[-1][3]["beta"][0, 0], fit["posterior"]["beta"][0, 0], rtol=1e-12
+        )
+        history = fit["history"]["log_density"].to_numpy()
+        np.testing.assert_allclose([c[1] for c in calls], history)
+    if name == "advi":
+        assert [c[0] for c in calls] == list(range(20, 401, 20))
+    if name == "nuts":
+        assert calls[-1][0] == 300
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_failing_callback_ends_any_fit_and_is_named(line, name):
+    def broken(state, losses, step):
+        raise ValueError("no such thing")
+
+    watcher = Watcher()
+    with pytest.raises(RuntimeError, match="callback broken raised ValueError at step") as info:
+        FITS[name](line[0], [watcher, broken])
+    assert isinstance(info.value.__cause__, ValueError)
+    assert watcher.events[-1] == ("finish", "FAILED")
+    assert watcher.events.count(("finish", "FAILED")) == 1
+
+
+def test_failing_start_is_named_too(line):
+    watcher = Watcher()
+    watcher.start = lambda *_: 1 / 0
+    with pytest.raises(RuntimeError, match="callback Watcher raised ZeroDivisionError at step 0"):
+        FITS["map"](line[0], [watcher])
+
+
+def test_callback_can_stop_a_sampler(line):
+    def enough(state, losses, step):
+        raise StopIteration("enough")
+
+    fit = inference.sample_nuts(
+        line[0], draws=5_000_000, tune=50, chains=2, cores=2, callbacks=[enough], **QUIET
+    )
+    assert fit.attrs["stopped"].startswith("stopped at draw ")
+    assert not fit.attrs["interrupted"]
+    assert 100 <= fit["posterior"].sizes["draw"] < 5_000_000
+
+
+def test_ctrl_c_in_a_callback_is_told_to_the_others(line):
+    def pressed(state, losses, step):
+        raise KeyboardInterrupt
+
+    watcher = Watcher()
+    fit = FITS["advi"](line[0], [watcher, pressed])
+    assert fit.attrs["interrupted"]
+    assert watcher.events[-1] == ("finish", "KILLED")
+
+
+def test_each_callback_is_called_at_its_own_interval(line):
+    class At:
+        def __init__(self, every):
+            self.every, self.steps = every, []
+
+        def __call__(self, _, __, step):
+            self.steps.append(step)
+
+    often, seldom = At(20), At(150)
+    plain = []
+    inference.fit_advi(
+        line[0], 300, callbacks=[often, seldom, lambda *a: plain.append(a[2])], **QUIET
+    )
+    assert often.steps == list(range(20, 301, 20))
+    assert seldom.steps == [150, 300]
+    assert plain == [100, 200, 300]  # callback_every
+
+
+def test_callbacks_do_not_change_the_fit(line):
+    plain = inference.fit_map(line[0], **QUIET)
+    watched = inference.fit_map(line[0], callbacks=[Watcher()], **QUIET)
+    np.testing.assert_array_equal(plain["posterior"]["beta"], watched["posterior"]["beta"])
+
+
+class Shell:
+    kernel = None
+
+
+class Handle:
+    """What IPython's display gives back: remembers what is put in its place."""
+
+    def __init__(self, shown):
+        self.shown = shown
+
+    def update(self, picture):
+        self.shown[-1].append(picture)
+
+
+def test_live_plot_redraws_one_figure_in_place(line, monkeypatch):
+    import IPython
+    import IPython.display
+
+    shown, seen = [], []
+
+    def display(picture, display_id):
+        assert display_id
+        shown.append([picture])
+        return Handle(shown)
+
+    monkeypatch.setattr(IPython, "get_ipython", Shell)
+    monkeypatch.setattr(IPython.display, "display", display)
+    plot = inference.LivePlot(every=100, draw=lambda state, ax: seen.append((state.step, ax)))
+    FITS["advi"](line[0], [plot])
+    assert len(shown) == 1  # one figure,
+    assert len(shown[0]) == 4  # drawn four times
+    assert [step for step, _ in seen] == list(range(100, 401, 100))
+    assert all(p.data.startswith(b"\x89PNG") for p in shown[0])
+    assert len({p.data for p in shown[0]}) == 4
+    left = seen[-1][1].figure.axes[0]
+    assert left.get_ylabel() == "ELBO (nats)"
+    assert len(left.lines[0].get_xdata()) == 400
+    FITS["ensemble"](line[0], [inference.LivePlot(every=1)])
+    assert len(shown) == 3  # one figure for each member
+
+
+def test_live_plot_leaves_a_terminal_to_the_progress_bar(line, monkeypatch, capsys):
+    monkeypatch.setattr(inference.LivePlot, "_picture", None)  # would fail if it were called
+    inference.fit_advi(line[0], 100, seed=1, callbacks=[inference.LivePlot(every=50)])
+    assert "ELBO" in capsys.readouterr().out
+
+
+def test_bad_live_plot():
+    with pytest.raises(ValueError, match="every must be at least 1, got 0"):
+        inference.LivePlot(every=0)
+    with pytest.raises(TypeError, match=r"draw must be a function of \(state, ax\), got 3"):
+        inference.LivePlot(draw=3)
+
+
+@pytest.mark.parametrize("name", ["advi", "map", "nuts"])
+def test_mlflow_log_holds_the_history(line, name, tmp_path):
+    pytest.importorskip("mlflow")
+    log = inference.MLflowLog(
+        tmp_path / "runs", every=100 if name != "map" else 1,
+        metrics=lambda state: {"first_beta": state.posterior(1)["beta"][0, 0, 0]},
+    )  # fmt: skip
+    fit = FITS[name](line[0], [log])
+    (run_id,) = log.run_ids
+    logged = log.client.get_metric_history(run_id, "objective")
+    values = {entry.step: entry.value for entry in logged}
+    if name == "nuts":
+        assert max(values) == 300
+    else:
+        key = "elbo" if name == "advi" else "log_density"
+        expected = fit["history"][key].sel(step=sorted(values))
+        np.testing.assert_allclose([values[s] for s in sorted(values)], expected)
+    run = log.client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["method"] == name
+    assert len(log.client.get_metric_history(run_id, "first_beta")) == len(values)
+    assert module.os.environ.get("MLFLOW_ALLOW_FILE_STORE") is None
+
+
+def test_mlflow_log_opened_again_goes_on_in_its_experiment(line, tmp_path):
+    pytest.importorskip("mlflow")
+    first, second = (inference.MLflowLog(tmp_path, every=1) for _ in range(2))
+    for log in (first, second):
+        FITS["map"](line[0], [log])
+
+    def broken(state, losses, step):
+        raise ValueError("no")
+
+    with pytest.raises(RuntimeError, match="callback broken"):
+        FITS["map"](line[0], [second, broken])
+    experiment = second.client.get_experiment_by_name("bnnbook")
+    runs = second.client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
+
+
+def test_mlflow_missing(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ImportError, match="MLflowLog needs MLflow: pip install mlflow-skinny"):
+        inference.MLflowLog(tmp_path)
+
+
+def test_mlflow_directory_not_writable(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "mlflow", types.SimpleNamespace(MlflowClient=None))
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(PermissionError, match=r"directory must be writable, got .*file/runs: Not"):
+        inference.MLflowLog(blocked / "runs")
+
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(PermissionError, match=r"directory must be writable.*: Permission denied"):
+        inference.MLflowLog(tmp_path)
