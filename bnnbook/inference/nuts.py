@@ -32,6 +32,7 @@ def sample_nuts(
     chains: int = 4,
     seed: int,
     target_accept: float = 0.8,
+    dtype: str = "float64",
     cores: int | None = None,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -53,6 +54,11 @@ def sample_nuts(
     seed : int
     target_accept : float
         Target acceptance in (0, 1); raise it if there are divergences.
+    dtype : {"float64", "float32"}
+        Precision of the log density, its gradient and the trajectories. Single precision is two to
+        four times faster where products of small matrices dominate; its rounding, about 1e-7 of
+        the log density, is far below the error of the leapfrog steps that acceptance corrects. Draws
+        come back in float64 either way.
     cores : int, optional
         Chains run at once; the number of CPUs by default.
     progressbar : bool
@@ -83,15 +89,17 @@ def sample_nuts(
     seed = seed_int(seed)
     if not 0 < target_accept < 1:
         raise ValueError(f"target_accept must lie in (0, 1), got {target_accept}")
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
     cores = min(positive_int("cores", cores or os.cpu_count() or 1), chains)
     if chains == 1:
         warnings.warn("R-hat between chains needs chains > 1, got 1", UserWarning, stacklevel=2)
     density = compile_log_density(model)
     if density.batch_size is not None:
         raise ValueError("model has pm.Minibatch data; NUTS needs the full data")
-    data = tuple(jnp.asarray(a) for a in density.data)
 
     def log_density(theta: jax.Array) -> jax.Array:
+        data = tuple(jnp.asarray(a) for a in density.data)
         return density.log_prior(theta, data) + density.log_likelihood(theta, data)
 
     def warm_up(key: jax.Array, theta: jax.Array) -> Any:
@@ -118,13 +126,16 @@ def sample_nuts(
         return jax.lax.scan(one, state, jax.random.split(key, BLOCK))
 
     clock = time.perf_counter()
-    key, theta = jax.random.key(0), jnp.zeros(density.size)
-    compiled_warm_up = jax.jit(warm_up).lower(key, theta).compile()
-    example = jax.eval_shape(warm_up, key, theta)
-    compiled_advance = jax.jit(advance).lower(key, *example).compile()
+    with jax.enable_x64(dtype == "float64"), warnings.catch_warnings():
+        # casts to 64 bits that PyTensor wrote into the graph are meant to give 32 bits here
+        warnings.filterwarnings("ignore", message="Explicitly requested dtype (float64|int64)")
+        key, theta = jax.random.key(0), jnp.zeros(density.size, dtype)
+        compiled_warm_up = jax.jit(warm_up).lower(key, theta).compile()
+        example = jax.eval_shape(warm_up, key, theta)
+        compiled_advance = jax.jit(advance).lower(key, *example).compile()
     compile_seconds = time.perf_counter() - clock
 
-    starts = density.initial_points(chains, jitter=1.0, seed=seed)
+    starts = density.initial_points(chains, jitter=1.0, seed=seed).astype(dtype)
     keys = jax.random.split(jax.random.key(seed), chains)
     blocks: list[list[dict[str, np.ndarray]]] = [[] for _ in range(chains)]
     step_sizes = np.zeros(chains)
@@ -132,14 +143,15 @@ def sample_nuts(
     n_blocks = -(-draws // BLOCK)
 
     def run_chain(chain: int) -> None:
-        warm_key, *draw_keys = jax.random.split(keys[chain], n_blocks + 1)
-        state, parameters = compiled_warm_up(warm_key, jnp.asarray(starts[chain]))
-        step_sizes[chain] = float(parameters["step_size"])
-        for draw_key in draw_keys:
-            if stop:
-                return
-            state, out = compiled_advance(draw_key, state, parameters)
-            blocks[chain].append({name: np.asarray(value) for name, value in out.items()})
+        with jax.enable_x64(dtype == "float64"):  # of this thread
+            warm_key, *draw_keys = jax.random.split(keys[chain], n_blocks + 1)
+            state, parameters = compiled_warm_up(warm_key, jnp.asarray(starts[chain]))
+            step_sizes[chain] = float(parameters["step_size"])
+            for draw_key in draw_keys:
+                if stop:
+                    return
+                state, out = compiled_advance(draw_key, state, parameters)
+                blocks[chain].append({name: np.asarray(value) for name, value in out.items()})
 
     clock = time.perf_counter()
     interrupted = False
@@ -163,15 +175,18 @@ def sample_nuts(
             future.result()
     seconds = time.perf_counter() - clock
     return _collect(
-        density, blocks, step_sizes, data, draws=draws, seed=seed, seconds=seconds,
+        density, blocks, step_sizes, draws=draws, seed=seed, seconds=seconds,
         compile_seconds=compile_seconds, interrupted=interrupted,
-        settings={"draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept},
+        settings={
+            "draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept,
+            "dtype": dtype,
+        },
     )  # fmt: skip
 
 
 def _collect(
     density: LogDensity, blocks: list[list[dict[str, np.ndarray]]], step_sizes: np.ndarray,
-    data: tuple, *, draws: int, seed: int, seconds: float, compile_seconds: float,
+    *, draws: int, seed: int, seconds: float, compile_seconds: float,
     interrupted: bool, settings: dict[str, Any],
 ) -> xr.DataTree:  # fmt: skip
     """Stack what every chain has."""
@@ -184,7 +199,8 @@ def _collect(
         )
         for name in blocks[0][0]
     }
-    thetas = stacked.pop("theta")
+    thetas = stacked.pop("theta").astype(np.float64)
+    data = tuple(jnp.asarray(a) for a in density.data)
     stacked["step_size"] = np.repeat(step_sizes[:, None], thetas.shape[1], axis=1)
     return result_tree(
         density,
