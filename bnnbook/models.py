@@ -22,7 +22,13 @@ import pytensor.tensor as pt
 from pymc.data import MinibatchOp
 from pytensor.tensor import TensorVariable
 
-__all__ = ["ACTIVATIONS", "SCALE_LINKS", "mlp_classifier", "mlp_regression"]
+__all__ = [
+    "ACTIVATIONS",
+    "SCALE_LINKS",
+    "hierarchical_mlp_classifier",
+    "mlp_classifier",
+    "mlp_regression",
+]
 
 
 def _gelu(x: TensorVariable) -> TensorVariable:
@@ -277,6 +283,158 @@ def mlp_regression(
     return model
 
 
+def hierarchical_mlp_classifier(
+    X: Any,
+    y: Any,
+    hidden: Sequence[int] = (5, 5),
+    *,
+    group: Any = None,
+    activation: str = "tanh",
+    bias: bool = False,
+    pooling: str = "partial",
+    centred: bool = False,
+    sd_per: str = "layer",
+    prior_sd: float | Sequence[float] | str = 1.0,
+    group_sd: float = 1.0,
+    allow_single_class: bool = False,
+) -> pm.Model:
+    """Build one network per group, with weights that come from a common distribution.
+
+    The weights of layer l in group g are
+
+    .. math::
+        W^l_g = \\mu^l + \\sigma^l \\odot \\epsilon^l_g, \\qquad
+        \\mu^l \\sim N(0, \\tau_l^2), \\quad \\sigma^l \\sim N^+(0, s^2), \\quad
+        \\epsilon^l_g \\sim N(0, 1),
+
+    with tau = ``prior_sd`` and s = ``group_sd``; labels are Bernoulli. This is the non-centred
+    parameterisation (Papaspiliopoulos, Roberts and Skold 2007); the centred one draws
+    :math:`W^l_g \\sim N(\\mu^l, \\sigma^l)` instead. For groups that were not in the data, see
+    :func:`bnnbook.predict.new_groups`.
+
+    Parameters
+    ----------
+    X : array (group, obs, d), or (n, d) with ``group``
+        Inputs, real and finite: three axes for groups of equal size, else one row per point.
+    y : integer array (group, obs), or (n,) with ``group``
+        Labels, 0 or 1.
+    hidden : sequence of int
+        Units per hidden layer, from the input on.
+    group : array, optional
+        With two axes in X, the group of each row, (n,): any labels, as many rows a group as there
+        are. With three, labels for the groups, (group,); 0, 1, ... by default. The categories of a
+        pandas Categorical are taken in their order.
+    activation : {"tanh", "relu", "gelu", "sigmoid"}
+    bias : bool
+        Whether each layer has biases, with the layer's ``prior_sd`` and its group sd.
+    pooling : {"partial", "none", "complete"}
+        The hierarchy above; separate networks, :math:`W^l_g \\sim N(0, \\tau_l^2)`; or one network
+        for all groups, :math:`W^l \\sim N(0, \\tau_l^2)`.
+    centred : bool
+        Which of the two parameterisations of partial pooling.
+    sd_per : {"layer", "unit"}
+        One group sd for each layer, or one for each unit and the weights into it.
+    prior_sd : float, sequence of float, or "1/sqrt(fan_in)"
+        As in :func:`mlp_classifier`; the sd of the means under partial pooling.
+    group_sd : float
+        Scale of the half-normal prior of the group sds.
+    allow_single_class : bool
+        Whether a group may have labels of one class only. Its boundary is then known from the other
+        groups alone.
+
+    Returns
+    -------
+    pymc.Model
+        Data ``X`` (group, obs_id, feature) and ``y`` (group, obs_id), or ``X`` (obs_id, feature),
+        ``group_index`` (obs_id,) and ``y`` (obs_id,). For each layer: ``w1_mu`` (feature,
+        hidden_1), ``w1_sd``, () or (hidden_1,), ``w1_offset`` and its deterministic ``w1``, both
+        (group, feature, hidden_1), or ``w1`` as a free variable if centred; the output layer's
+        ``w_out`` has no output axis. Deterministic ``p``, the probability of class 1, and
+        likelihood ``obs``, with the dims of ``y``.
+
+    Raises
+    ------
+    TypeError
+        If labels or ``hidden`` are not integers.
+    ValueError
+        If shapes disagree, X is a ragged list, a group has no rows or one class only, a value is
+        not finite, a label is out of range, or an option is unknown.
+    """
+    widths = _check_hidden(hidden)
+    act = _check_activation(activation)
+    for name, value, known in (
+        ("pooling", pooling, ("partial", "none", "complete")),
+        ("sd_per", sd_per, ("layer", "unit")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    if not (isinstance(group_sd, int | float) and np.isfinite(group_sd) and group_sd > 0):
+        raise ValueError(f"group_sd must be positive and finite, got {group_sd!r}")
+    X, y, labels, index = _check_groups(X, y, group, allow_single_class=allow_single_class)
+    n_features = X.shape[-1]
+    sds = _layer_sds(prior_sd, [n_features, *widths])
+    long = index is not None
+    coords: dict[str, Any] = {"group": labels, "obs_id": np.arange(X.shape[-2])}
+    coords["feature"] = np.arange(n_features)
+    coords |= {f"hidden_{i}": np.arange(width) for i, width in enumerate(widths, start=1)}
+    rows = ("obs_id",) if long else ("group", "obs_id")
+
+    with pm.Model(coords=coords) as model:
+        inputs = pm.Data("X", X, dims=(*rows, "feature"))
+        labels_of_rows = pm.Data("y", y, dims=rows)
+        select = None
+        if long:
+            select = pm.Data("group_index", index, dims="obs_id")
+
+        def weights(name: str, dims: tuple[str, ...], tau: np.float64, sd: Any) -> TensorVariable:
+            if pooling != "partial":
+                own = ("group", *dims) if pooling == "none" else dims
+                return pm.Normal(name, 0.0, tau, dims=own)
+            mu = pm.Normal(f"{name}_mu", 0.0, tau, dims=dims)
+            if centred:
+                return pm.Normal(name, mu, sd, dims=("group", *dims))
+            offset = pm.Normal(f"{name}_offset", 0.0, np.float64(1.0), dims=("group", *dims))
+            return pm.Deterministic(name, mu + sd * offset, dims=("group", *dims))
+
+        h, below = inputs.T if long else inputs.mT, "feature"
+        for suffix, tau in zip([*range(1, len(widths) + 1), "_out"], sds, strict=True):
+            unit = () if suffix == "_out" else (f"hidden_{suffix}",)
+            sd = None
+            if pooling == "partial":
+                sd_dims = unit if sd_per == "unit" else ()
+                sd = pm.HalfNormal(f"w{suffix}_sd", np.float64(group_sd), dims=sd_dims)
+            w = weights(f"w{suffix}", (below, *unit), tau, sd)
+            h = _grouped_dot(w, h, select, grouped=pooling != "complete", output=not unit)
+            if bias:
+                b = weights(f"b{suffix}", unit, tau, sd)
+                own = long and pooling != "complete"
+                h = h + (b.T[..., select] if own else b[..., None])
+            if unit:
+                h, below = act(h), unit[0]
+        pm.Deterministic("p", pm.math.sigmoid(h), dims=rows)
+        pm.Bernoulli("obs", logit_p=h, observed=labels_of_rows, dims=rows)
+    return model
+
+
+def _grouped_dot(
+    w: TensorVariable, h: TensorVariable, select: Any, *, grouped: bool, output: bool
+) -> TensorVariable:
+    """Weights (group, in, out) times activations, rows of the data on the last axis.
+
+    Activations are (group, in, obs), or (in, n) in the long format. Against batched products with
+    rows on the middle axis, ``h @ w``, this makes compiled gradients about three times faster in
+    single precision.
+    """
+    out = "" if output else "o"
+    if select is None:
+        own = "g" if grouped else ""
+        return pt.einsum(f"{own}i{out},gin->g{out}n", w, h)
+    if not grouped:
+        return pt.einsum(f"i{out},in->{out}n", w, h)
+    per_row = pt.moveaxis(w, 0, -1)[..., select]
+    return (per_row * (h if output else h[:, None])).sum(axis=0)
+
+
 def _dense(
     h: TensorVariable, suffix: str, dims: tuple[str, ...], sd: np.float64, bias: bool
 ) -> TensorVariable:
@@ -373,6 +531,68 @@ def _check_targets(y: Any) -> np.ndarray:
         where = "" if y.ndim == 1 else f" in output {np.argmax(constant)}"
         raise ValueError(f"y must vary, got the constant {value}{where}")
     return y.astype(np.float64, copy=False)
+
+
+def _check_groups(
+    X: Any, y: Any, group: Any, *, allow_single_class: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Inputs, labels, names of the groups, and in the long format the group index of each row."""
+    if isinstance(X, list | tuple) and len({np.shape(part) for part in X}) > 1:
+        sizes = ", ".join(str(len(part)) for part in X)
+        raise ValueError(
+            f"X must be an array, got a list of groups of {sizes} rows; for groups of unequal size "
+            "give X (n, d), y (n,) and group (n,), the group of each row"
+        )
+    X = np.asarray(X)
+    if X.ndim != 3 and (X.ndim != 2 or group is None):
+        raise ValueError(
+            "X must have three axes (group, obs, feature), or two (n, feature) together with "
+            f"group (n,), got shape {X.shape}"
+        )
+    if X.ndim == 3 and 0 in X.shape[:2]:
+        raise ValueError(f"every group must have data, got X of shape {X.shape}")
+    rows, d = X.shape[:-1], X.shape[-1]
+    flat = _check_inputs(X.reshape(-1, d))
+    y = np.asarray(y)
+    if y.shape != rows:
+        raise ValueError(f"y must have the shape of X without its last axis, {rows}, got {y.shape}")
+    y = _check_labels(y.ravel(), 2).reshape(rows)
+    names, index = _group_names(group, len(X), long=X.ndim == 2)
+    of_row = index if X.ndim == 2 else np.repeat(np.arange(len(X)), X.shape[1])
+    counts = np.bincount(of_row, minlength=len(names))
+    if (counts == 0).any():
+        raise ValueError(f"every group must have data, got none for {names[counts == 0][0]!r}")
+    ones = np.bincount(of_row, y.ravel(), minlength=len(names))
+    single = (ones == 0) | (ones == counts)
+    if single.any() and not allow_single_class:
+        first = int(np.argmax(single))
+        raise ValueError(
+            f"every group must have both classes, got only class {int(ones[first] > 0)} in group "
+            f"{names[first]!r}; allow_single_class=True lets the other groups place its boundary"
+        )
+    return flat.reshape(X.shape), y, names, index if X.ndim == 2 else None
+
+
+def _group_names(group: Any, n: int, *, long: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Names of the groups in order, and the index of each entry of ``group``."""
+    if group is None:
+        return np.arange(n), np.arange(n)
+    categories = getattr(getattr(group, "dtype", None), "categories", None)
+    entries = np.asarray(group)
+    if entries.shape != (n,):
+        what = "one label per row" if long else "one label per group"
+        raise ValueError(f"group must hold {what}, shape ({n},), got {entries.shape}")
+    if entries.dtype.kind == "f":
+        raise TypeError(f"group must hold labels, integers or strings, got {entries.dtype}")
+    names, index = np.unique(entries, return_inverse=True)
+    if categories is not None and long:
+        order = {name: i for i, name in enumerate(categories)}
+        return np.asarray(categories), np.array([order[entry] for entry in entries.tolist()])
+    if not long:
+        if len(names) < n:
+            raise ValueError("group must name each group once, got a label twice")
+        return entries, np.arange(n)
+    return names, index
 
 
 def _moments(y: np.ndarray) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Data sets: each function returns a frozen :class:`Dataset`, split in a training and a test half."""
+"""Data sets: each function returns a frozen :class:`Dataset`, a training and a test half."""
 
 from bnnbook.datasets.base import Dataset
 from bnnbook.datasets.classification import GroupedDataset, boxes, grouped_moons, two_moons

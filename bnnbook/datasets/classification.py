@@ -81,8 +81,8 @@ def grouped_moons(
     ``seed=31`` these are, to the last bit, the data of the tutorial that chapter 2 follows. More
     groups leave the first ones as they are, so ``n_groups=19`` adds a new one.
 
-    Points are standardised before the split, as in that tutorial, so that a group's test half enters
-    its centre and scale.
+    Points are standardised before the split, as in that tutorial, so that a group's test half
+    enters its centre and scale.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def grouped_moons(
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     if not (np.isfinite(noise) and noise >= 0):
         raise ValueError(f"noise must be finite and at least 0, got {noise}")
-    rng = np.random.RandomState(seed)  # noqa: NPY002 - the tutorial's generator
+    rng = np.random.RandomState(seed)  # the tutorial's generator
     inputs, labels, degrees = [], [], []
     for _ in range(n_groups):
         X, y = make_moons(n_per_group, noise=noise, random_state=rng)

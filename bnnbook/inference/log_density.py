@@ -8,8 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 from pymc.data import MinibatchOp
 from pymc.initial_point import make_initial_point_fn
 from pytensor.compile import SharedVariable
@@ -20,6 +22,9 @@ from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.link.jax.dispatch import jax_funcify
 from pytensor.raise_op import CheckAndRaise
+from pytensor.scalar import Neg, Switch
+from pytensor.scalar.math import Softplus
+from pytensor.tensor.elemwise import Elemwise
 
 __all__ = ["LogDensity", "compile_log_density", "jax_function"]
 
@@ -177,11 +182,10 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
     def split(theta: Theta) -> list[Array]:
         if isinstance(theta, tuple):
             return list(theta)
+        # the gradient of a split is one concatenation, that of slices a sum of padded arrays
         ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-        return [
-            theta[end - int(np.prod(shape)) : end].reshape(shape)
-            for end, shape in zip(ends, shapes, strict=True)
-        ]
+        parts = jnp.split(theta, ends[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     functions = [jax_function(all_inputs, out) for out in (outputs[:1], outputs[1:2], outputs[2:])]
     free_names = [rv.name for rv in model.free_RVs]
@@ -209,8 +213,9 @@ def jax_function(inputs: list[Variable], outputs: list[Variable]) -> Callable[..
     """Rewrite a PyTensor graph for speed and stability, and turn it into a JAX function."""
     graph = FunctionGraph(inputs=inputs, outputs=outputs, clone=True)
     _drop_checks(graph)
-    get_mode("JAX").optimizer.rewrite(graph)
+    get_mode("JAX").excluding("local_dimshuffle_lift").optimizer.rewrite(graph)
     _drop_checks(graph)  # rewrites add their own
+    _simplify_softplus(graph)
     function = jax_funcify(graph)
 
     def call(*args: Any) -> tuple:
@@ -224,6 +229,41 @@ def _drop_checks(graph: FunctionGraph) -> None:
     for node in graph.toposort():
         if isinstance(node.op, CheckAndRaise):
             graph.replace(node.outputs[0], node.inputs[0])
+
+
+def _simplify_softplus(graph: FunctionGraph) -> None:
+    """Write softplus without branches, and once where a Bernoulli likelihood has it twice.
+
+    A Bernoulli with logit f comes as switch(y, -softplus(-f), -softplus(f)), and JAX evaluates all
+    branches of each softplus and of their gradients: half the cost of a small network's gradient.
+    """
+
+    def is_op(node: Any, scalar_op: type) -> bool:
+        return (
+            node is not None
+            and isinstance(node.op, Elemwise)
+            and (isinstance(node.op.scalar_op, scalar_op))
+        )
+
+    def softplus_argument(value: Variable) -> Variable | None:
+        """f of -softplus(f)."""
+        node = value.owner
+        if is_op(node, Neg) and is_op(node.inputs[0].owner, Softplus):
+            return node.inputs[0].owner.inputs[0]
+        return None
+
+    for node in graph.toposort():
+        if is_op(node, Switch):
+            condition, *cases = node.inputs
+            positive, negative = (softplus_argument(case) for case in cases)
+            if positive is not None and negative is not None and positive.type == negative.type:
+                graph.replace(
+                    node.outputs[0], -pt.softplus(pt.switch(condition, positive, negative))
+                )
+    for node in graph.toposort():
+        if is_op(node, Softplus):
+            f = node.inputs[0]
+            graph.replace(node.outputs[0], pt.maximum(f, 0) + pt.log1p(pt.exp(-pt.abs(f))))
 
 
 def _n_rows(model: pm.Model, data: tuple[np.ndarray, ...], full: Mapping) -> int:
