@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bnnbook import datasets
-from bnnbook.datasets import idx_files
+from bnnbook.datasets import idx_files, images
 
 DATA = os.environ.get("BNNBOOK_DATA_DIR")
 
@@ -66,7 +66,7 @@ def test_environment_names_the_folder(source, tmp_path, monkeypatch):
 
 
 def test_dataset_from_files(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "MNIST", source)
+    monkeypatch.setattr(images, "MNIST", source)
     data = datasets.mnist(tmp_path / "data")
     assert data.X_train.shape == (6, 784)
     assert data.X_train.dtype == np.float32

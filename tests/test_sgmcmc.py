@@ -275,7 +275,8 @@ def test_same_seed_same_draws_and_batches_are_epochs(line):
     assert not np.array_equal(first[0], first[1])
     job = sgmcmc._check_job(
         model, inference.sgld(1e-3), batch_size=7, draws=5, tune=0, thin=2, chains=2, seed=0,
-        start=None, dtype="float64", checkpoint=None, checkpoint_every=60.0, max_bytes=1e9,
+        start=None, dtype="float64", backend="jax", checkpoint=None, checkpoint_every=60.0,
+        store=None, max_bytes=1e9,
     )  # fmt: skip
     rows = sgmcmc._GroupRun(job, sgmcmc._compile(job, 1), range(1))._rows(10)[0]
     for epoch in (rows[:5], rows[5:10]):
@@ -316,6 +317,41 @@ def test_executors_draw_the_same(line):
     ):
         dask = sample(model, inference.sgld(1e-3), executor=client.get_executor(), **options)
     np.testing.assert_array_equal(dask["posterior"]["beta"], here)
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        inference.sgld(1e-3, control_variates=4),
+        inference.sgld(1e-3, preconditioner="rms"),
+        inference.sghmc(1e-4, friction=0.2),
+    ],
+    ids=["svrg", "rms", "sghmc"],
+)
+def test_numba_draws_the_same(line, kernel):
+    options = {"batch_size": 7, "draws": 30, "tune": 10, "thin": 2, "chains": 2}
+    jaxed = sample(line[0], kernel, **options)
+    numba = sample(line[0], kernel, backend="numba", **options)
+    np.testing.assert_allclose(numba["posterior"]["beta"], jaxed["posterior"]["beta"], rtol=1e-9)
+    for name in ("lp", "grad_norm"):
+        np.testing.assert_allclose(
+            numba["sample_stats"][name], jaxed["sample_stats"][name], rtol=1e-8
+        )
+
+
+def test_start_by_name_is_start_by_vector():
+    rng = np.random.default_rng(0)
+    with pm.Model() as model:
+        scale = pm.HalfNormal("scale")
+        mu = pm.Normal("mu", shape=2)
+        pm.Normal("obs", mu, scale, observed=pm.Data("y", rng.normal(size=(20, 2))))
+    by_name = {"scale_log__": rng.normal(size=3), "mu": rng.normal(size=(3, 2))}
+    by_vector = np.column_stack([by_name["scale_log__"], by_name["mu"]])
+    runs = [
+        sample(model, inference.sgld(1e-3), start=start, draws=5, tune=0, thin=1, chains=3)
+        for start in (by_name, by_vector)
+    ]
+    np.testing.assert_array_equal(runs[0]["posterior"]["mu"], runs[1]["posterior"]["mu"])
 
 
 def test_cyclical_plan_and_statistics(gaussian):

@@ -1,10 +1,17 @@
 """Stochastic-gradient MCMC: bad input, divergence, interruption and checkpoints."""
 
+import shutil
+import subprocess
+import sys
+import textwrap
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
 
 from bnnbook import inference
 from bnnbook.inference import sgmcmc
@@ -36,6 +43,10 @@ def sample(model, kernel=SGLD, **options):
         ({"kernel": "sgld"}, TypeError, "kernel must come from inference.sgld or inference.sghmc"),
         ({"start": np.zeros((2, 3))}, ValueError, r"start must have shape \(2, 2\), got \(2, 3\)"),
         ({"start": np.full((2, 2), np.nan)}, ValueError, "start must be finite"),
+        ({"start": {"w": np.zeros((2, 2))}}, ValueError, "start must name beta, got w"),
+        ({"start": {"beta": np.zeros(2)}}, ValueError, r"start\['beta'\] must have shape \(2, 2\)"),
+        ({"backend": "torch"}, ValueError, "backend must be 'jax' or 'numba', got 'torch'"),
+        ({"backend": "numba", "dtype": "float32"}, ValueError, "'numba' computes in float64"),
         ({"chain_method": "serial"}, ValueError, "chain_method must be 'parallel' or 'vectorized'"),
         ({"executor": 3}, TypeError, "executor must be a concurrent.futures.Executor, got 3"),
         ({"max_bytes": 10}, ValueError, "fewer draws"),
@@ -239,3 +250,89 @@ def test_failed_write_keeps_the_last_checkpoint(line, tmp_path, monkeypatch):
         sgmcmc.write_checkpoint(path, "run", {})
     assert path.read_bytes() == good
     assert not list(tmp_path.glob("*.part"))
+
+
+def positive_regression():
+    """A model with a transformed parameter."""
+    rng = np.random.default_rng(0)
+    with pm.Model(coords={"output": ["a", "b"]}) as model:
+        sigma = pm.HalfNormal("sigma", dims="output")
+        mu = pm.Normal("mu", dims="output")
+        pm.Normal("obs", mu, sigma, observed=pm.Data("y", rng.normal(size=(40, 2))))
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_store_holds_the_draws_and_the_statistics(tmp_path, dtype):
+    options = {"batch_size": 7, "draws": 300, "thin": 2, "dtype": dtype}
+    memory = sample(positive_regression(), **options)
+    stored = sample(positive_regression(), store=tmp_path / "draws", max_bytes=1, **options)
+    xr.testing.assert_allclose(
+        stored["posterior"].to_dataset(), memory["posterior"].to_dataset(), rtol=1e-6
+    )
+    reopened = xr.open_datatree(tmp_path / "draws", engine="zarr", consolidated=False)
+    assert reopened["posterior"].sizes == {"chain": 2, "draw": 300, "output": 2}
+    assert list(reopened["posterior"]["output"].to_numpy()) == ["a", "b"]
+    np.testing.assert_array_equal(reopened["sample_stats"]["lp"], memory["sample_stats"]["lp"])
+    assert reopened.attrs["convention"] == memory.attrs["convention"]
+
+
+def test_store_and_checkpoint_resume_together(line, monkeypatch, tmp_path):
+    options = {"draws": 3000, "thin": 2, "batch_size": 7}
+    places = {"checkpoint": tmp_path / "state", "store": tmp_path / "draws"}
+    whole = sample(line[0], **options)["posterior"]["beta"]
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 6)
+        part = sample(line[0], **places, **options)["posterior"]["beta"]
+    np.testing.assert_array_equal(part, whole[:, : part.sizes["draw"]])
+    resumed = sample(line[0], **places, **options)["posterior"]["beta"]
+    np.testing.assert_array_equal(resumed, whole)
+    shutil.rmtree(tmp_path / "draws")
+    with pytest.raises(ValueError, match="has none of the draws that checkpoint"):
+        sample(line[0], **places, **options)
+    assert not (tmp_path / "draws").exists()
+
+
+def test_store_of_another_run_or_none_is_refused_and_kept(line, tmp_path, monkeypatch):
+    first = sample(line[0], store=tmp_path / "draws")["posterior"]["beta"].to_numpy()
+    with pytest.raises(ValueError, match="holds draws of another model, data, seed, setting"):
+        sample(line[0], store=tmp_path / "draws", seed=1)
+    kept = xr.open_datatree(tmp_path / "draws", engine="zarr", consolidated=False)
+    np.testing.assert_array_equal(kept["posterior"]["beta"], first)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is not a finished store of draws"):
+        sample(line[0], store=tmp_path / "notes")
+    assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(ImportError, match=r"store needs zarr: pip install 'bnnbook\[zarr\]'"):
+        sample(line[0], store=tmp_path / "new")
+
+
+def test_killed_run_resumes_to_the_same_draws(tmp_path):
+    """The process dies without a chance to save."""
+    draws = 150_000
+    script = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_sgmcmc_errors import positive_regression, sample
+        sample(
+            positive_regression(), draws={draws}, checkpoint={str(tmp_path)!r},
+            checkpoint_every=0.05,
+        )
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.glob("chains_*.npz"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    files = sorted(tmp_path.glob("chains_*.npz"))
+    steps = [int(np.load(path)["step"]) for path in files]
+    assert len(files) == 2
+    assert 0 < max(steps) < draws
+    resumed = sample(positive_regression(), draws=draws, checkpoint=tmp_path)["posterior"]["mu"]
+    whole = sample(positive_regression(), draws=draws)["posterior"]["mu"]
+    np.testing.assert_array_equal(resumed, whole)

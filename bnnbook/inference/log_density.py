@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -60,6 +60,8 @@ class LogDensity:
         Rows in the model's own ``pm.Minibatch``, if it has one.
     names, shapes : tuple
         Unconstrained value variables, in the order in which theta holds them.
+    graph : (inputs, (log prior, log likelihood))
+        The same as PyTensor variables, with the values and then the data as inputs.
     dims : dict
         Dimension names of the free variables; coords their labels.
     """
@@ -75,6 +77,7 @@ class LogDensity:
     batch_size: int | None
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    graph: tuple[list[Variable], tuple[Variable, Variable]] = field(repr=False)
     dims: dict[str, tuple[str, ...]]
     coords: dict[str, Any]
     model: pm.Model
@@ -203,6 +206,7 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
         batch_size=batch_size,
         names=names,
         shapes=shapes,
+        graph=(all_inputs, (outputs[0], outputs[1])),
         dims={n: tuple(model.named_vars_to_dims.get(n, ())) for n in free_names},
         coords={k: np.asarray(v) for k, v in model.coords.items() if v is not None},
         model=model,

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,8 +33,10 @@ from bnnbook.inference.checks import (
     seed_int,
 )
 from bnnbook.inference.counter_rng import chain_key, normal, step_key
+from bnnbook.inference.draw_store import DrawStore
 from bnnbook.inference.kernels import CONVENTION, Kernel, Step
 from bnnbook.inference.log_density import LogDensity, compile_log_density
+from bnnbook.inference.numba_steps import numba_advance
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree
 from bnnbook.inference.schedules import Plan
@@ -58,13 +60,15 @@ def sample_sgmcmc(
     thin: int = 1,
     chains: int = 4,
     seed: int,
-    start: np.ndarray | None = None,
+    start: np.ndarray | Mapping[str, np.ndarray] | None = None,
     dtype: str = "float64",
+    backend: str = "jax",
     chain_method: str | None = None,
     executor: Executor | None = None,
     cores: int | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_every: float = 60.0,
+    store: str | Path | None = None,
     max_bytes: float = MAX_BYTES,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -93,9 +97,14 @@ def sample_sgmcmc(
         Steps between two draws.
     chains : int
     seed : int
-    start : array (chains, D), optional
-        Starting points on the unconstrained space; draws from the prior by default.
+    start : array (chains, D), or mapping of names to arrays (chains, ...), optional
+        Starting points on the unconstrained space; draws from the prior by default. A mapping has
+        all the model's value variables, such as ``w1`` or ``sigma_log__``.
     dtype : {"float64", "float32"}
+    backend : {"jax", "numba"}
+        What compiles the steps. JAX, the default, runs whole loops of steps in compiled code, on a
+        CPU or a GPU. Numba compiles the gradient alone and in float64, and its chains run one after
+        the other unless there is an executor. The draws agree to rounding.
     chain_method : {"parallel", "vectorized"}, optional
         One thread per chain, or all chains in one compiled step. By default parallel on a CPU and
         vectorized on an accelerator, where each is the faster.
@@ -107,8 +116,12 @@ def sample_sgmcmc(
     checkpoint : path, optional
         Folder in which each chain's state and draws are saved every ``checkpoint_every`` seconds.
         The same call goes on from there, to the same draws as without the interruption.
+    store : path, optional
+        Folder of a zarr store to which draws are written as they come, for posteriors larger than
+        memory. The result reads them from there when they are used; so does
+        ``xarray.open_datatree(store, engine="zarr")`` later.
     max_bytes : float
-        Refuse a run whose draws would take more memory.
+        Refuse a run without ``store`` whose draws would take more memory.
     progressbar : bool
 
     Returns
@@ -129,16 +142,25 @@ def sample_sgmcmc(
     """
     job = _check_job(
         model, kernel, batch_size=batch_size, draws=draws, tune=tune, thin=thin, chains=chains,
-        seed=seed, start=start, dtype=dtype, checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every, max_bytes=max_bytes,
+        seed=seed, start=start, dtype=dtype, backend=backend, checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every, store=store, max_bytes=max_bytes,
     )  # fmt: skip
     if chain_method is None:
-        chain_method = "parallel" if jax.default_backend() == "cpu" else "vectorized"
+        on_cpu = backend == "numba" or jax.default_backend() == "cpu"
+        chain_method = "parallel" if on_cpu else "vectorized"
     if chain_method not in ("parallel", "vectorized"):
         raise ValueError(f"chain_method must be 'parallel' or 'vectorized', got {chain_method!r}")
     if executor is not None and not hasattr(executor, "submit"):
         raise TypeError(f"executor must be a concurrent.futures.Executor, got {executor!r}")
     clock = time.perf_counter()
+    if job.store is not None:
+        saved = [] if job.checkpoint is None else list(job.checkpoint.glob("chains_*.npz"))
+        if saved and not job.store.exists():
+            raise ValueError(
+                f"store {job.store} has none of the draws that checkpoint {job.checkpoint} counts; "
+                "bring it back, or remove the checkpoint"
+            )
+        _open_store(job)  # before tasks in other processes do, and before any work is wasted
     if executor is not None:
         results, compile_seconds, interrupted = _run_on_executor(job, executor, progressbar)
     else:
@@ -146,9 +168,11 @@ def sample_sgmcmc(
         compiled = _compile(job, together)
         compile_seconds = compiled.seconds
         groups = [range(c, c + together) for c in range(0, chains, together)]
+        cores = 1 if backend == "numba" else cores  # PyTensor functions are not safe in threads
         workers = min(positive_int("cores", cores or os.cpu_count() or 1), len(groups))
-        runs = [_GroupRun(job, compiled, group) for group in groups]
-        interrupted = _run_on_threads(job, runs, workers, progressbar)
+        with _precision(job.dtype):
+            runs = [_GroupRun(job, compiled, group) for group in groups]
+            interrupted = _run_on_threads(job, runs, workers, progressbar)
         results = [run.result() for run in runs]
     seconds = time.perf_counter() - clock - compile_seconds
     return _collect(job, results, seconds, compile_seconds, interrupted)
@@ -170,8 +194,10 @@ class _Job:
     chains: int
     seed: int
     dtype: type
+    backend: str
     checkpoint: Path | None
     checkpoint_every: float
+    store: Path | None
     fingerprint: str
 
 
@@ -186,8 +212,9 @@ def _precision(dtype: type) -> Iterator[None]:
 
 def _check_job(
     model: pm.Model, kernel: Kernel, *, batch_size: int | None, draws: int, tune: int, thin: int,
-    chains: int, seed: int, start: np.ndarray | None, dtype: str, checkpoint: str | Path | None,
-    checkpoint_every: float, max_bytes: float,
+    chains: int, seed: int, start: np.ndarray | Mapping[str, np.ndarray] | None, dtype: str, backend: str,
+    checkpoint: str | Path | None, checkpoint_every: float,
+    store: str | Path | None, max_bytes: float,
 ) -> _Job:  # fmt: skip
     if not isinstance(kernel, Kernel):
         raise TypeError(
@@ -196,6 +223,10 @@ def _check_job(
         )
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    if backend not in ("jax", "numba"):
+        raise ValueError(f"backend must be 'jax' or 'numba', got {backend!r}")
+    if backend == "numba" and dtype == "float32":
+        raise ValueError("backend 'numba' computes in float64, got dtype 'float32'")
     draws, thin = positive_int("draws", draws), positive_int("thin", thin)
     chains, seed = positive_int("chains", chains), seed_int(seed)
     tune = non_negative_int("tune", tune)
@@ -212,27 +243,42 @@ def _check_job(
     n = density.N if batch_size is None else batch_rows(batch_size, density.N)
     _check_rows(density, n)
     size = draws * chains * density.size * np.dtype(number).itemsize
-    if size > max_bytes:
+    if size > max_bytes and store is None:
         raise ValueError(
             f"the draws would take {size / 1e9:.1f} GB, more than max_bytes={max_bytes / 1e9:.1f} "
-            "GB: take fewer draws (a larger thin), or raise max_bytes"
+            "GB: take fewer draws (a larger thin), write them to a store, or raise max_bytes"
         )
     if start is None:
         start = density.initial_points(chains, jitter=np.inf, seed=seed)
-    start = np.asarray(start, dtype=number)
+    start = np.asarray(_joined(start, density, chains), dtype=number)
     if start.shape != (chains, density.size):
         raise ValueError(f"start must have shape {(chains, density.size)}, got {start.shape}")
     if not np.isfinite(start).all():
         raise ValueError("start must be finite, got NaN or infinity")
     identity = {
         "kernel": kernel.name, **kernel.settings, "n": n, "draws": draws, "tune": tune,
-        "thin": thin, "chains": chains, "seed": seed, "dtype": dtype,
+        "thin": thin, "chains": chains, "seed": seed, "dtype": dtype, "backend": backend,
     }  # fmt: skip
     return _Job(
         model, kernel, density, kernel.schedule.plan(draws, tune, thin), start, n, draws, tune,
-        thin, chains, seed, number, None if checkpoint is None else Path(checkpoint),
-        checkpoint_every, fingerprint(density, start, identity) if checkpoint else "",
+        thin, chains, seed, number, backend, None if checkpoint is None else Path(checkpoint),
+        checkpoint_every, None if store is None else Path(store),
+        fingerprint(density, start, identity) if checkpoint or store else "",
     )  # fmt: skip
+
+
+def _joined(start: Any, density: LogDensity, chains: int) -> np.ndarray:
+    """Vectors (chains, D) of a mapping from value variables to arrays; an array as it is."""
+    if not isinstance(start, Mapping):
+        return start
+    if set(start) != set(density.names):
+        raise ValueError(f"start must name {', '.join(density.names)}, got {', '.join(start)}")
+    for name, shape in zip(density.names, density.shapes, strict=True):
+        if np.shape(start[name]) != (chains, *shape):
+            raise ValueError(
+                f"start[{name!r}] must have shape {(chains, *shape)}, got {np.shape(start[name])}"
+            )
+    return np.concatenate([np.reshape(start[n], (chains, -1)) for n in density.names], axis=1)
 
 
 def _check_no_minibatch(model: pm.Model) -> None:
@@ -328,6 +374,8 @@ def _compile(job: _Job, together: int) -> _Compiled:
     slots = int(np.clip(BUFFER_BYTES // (density.size * item * together), 2, BLOCK))
     steps = min(BLOCK, (slots - 1) * job.thin, job.plan.steps)
     scale = job.dtype(N / n)
+    if job.backend == "numba":
+        return _compile_numba(job, together, slots, steps)
     with _precision(job.dtype):
         data = tuple(
             jnp.asarray(a, dtype=job.dtype if a.dtype.kind == "f" else None) for a in density.data
@@ -390,6 +438,15 @@ def _compile(job: _Job, together: int) -> _Compiled:
     return _Compiled(compiled, full, steps, slots, time.perf_counter() - clock)
 
 
+def _compile_numba(job: _Job, together: int, slots: int, steps: int) -> _Compiled:
+    clock = time.perf_counter()
+    advance, full = numba_advance(job.density, job.kernel, job.n)
+    carry = _initial_carry(job, job.starts[:together], slots)
+    rows = np.zeros((together, steps, job.n), np.int32)
+    advance(carry, np.zeros((together, 2), np.uint32), rows, _table(job, steps, 0, 1), 1)
+    return _Compiled(advance, full, steps, slots, time.perf_counter() - clock)
+
+
 def _watch(health: dict, step: Any, lp: Any, squares: Any) -> dict:
     """Remember the first step that is not finite, where, and the last finite log density."""
     finite = jnp.isfinite(lp) & jnp.isfinite(squares).all()
@@ -450,7 +507,9 @@ class _GroupRun:
         self.job, self.compiled, self.chains = job, compiled, chains
         self.keys = np.stack([chain_key(job.seed, c) for c in chains])
         self.carry = _initial_carry(job, job.starts[chains.start : chains.stop], compiled.slots)
-        self.thetas: np.ndarray = np.empty((len(chains), job.draws, job.density.size), job.dtype)
+        self.store = None if job.store is None else _open_store(job)
+        columns = job.density.size if self.store is None else 0
+        self.thetas: np.ndarray = np.empty((len(chains), job.draws, columns), job.dtype)
         self.stats: dict[str, np.ndarray] = {
             k: np.empty((len(chains), job.draws), job.dtype) for k in ("lp", "grad_norm")
         }
@@ -501,7 +560,12 @@ class _GroupRun:
             flat = [
                 np.asarray(p)[:, :new].reshape(len(self.chains), new, -1) for p in kept["position"]
             ]
-            self.thetas[:, self.drawn : drawn] = np.concatenate(flat, axis=-1)
+            thetas = np.concatenate(flat, axis=-1)
+            if self.store is None:
+                self.thetas[:, self.drawn : drawn] = thetas
+            else:
+                with jax.enable_x64(job.dtype == np.float64):  # of this thread
+                    self.store.write(self.chains, self.drawn, thetas)
             for name, values in self.stats.items():
                 values[:, self.drawn : drawn] = np.asarray(kept[name])[:, :new]
             self.drawn = drawn
@@ -594,6 +658,13 @@ class _GroupRun:
             )
 
 
+def _open_store(job: _Job) -> DrawStore:
+    assert job.store is not None
+    return DrawStore(
+        job.store, job.fingerprint, job.density, chains=job.chains, draws=job.draws, dtype=job.dtype
+    )
+
+
 def _run_on_threads(job: _Job, runs: list[_GroupRun], workers: int, show: bool) -> bool:
     """Advance the least advanced group, on each worker, until all are done. True if interrupted."""
     lock, stop = threading.Lock(), threading.Event()
@@ -613,7 +684,7 @@ def _run_on_threads(job: _Job, runs: list[_GroupRun], workers: int, show: bool) 
                     waiting.append(run)
 
     total = job.plan.steps * job.chains
-    label = f"{job.kernel.name.upper()}, draws {_megabytes(job)}"
+    label = f"{job.kernel.name.upper()}, draws {_destination(job)}"
     interrupted = False
     with (
         progress_bar(label, total, show=show, value_name="log density") as update,
@@ -637,9 +708,11 @@ def _run_on_threads(job: _Job, runs: list[_GroupRun], workers: int, show: bool) 
     return interrupted
 
 
-def _megabytes(job: _Job) -> str:
+def _destination(job: _Job) -> str:
+    if job.store is not None:
+        return "to the store"
     size = job.draws * job.chains * job.density.size * np.dtype(job.dtype).itemsize
-    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
+    return f"take {size / 1e6:,.0f} MB" if size >= 1e6 else f"take {size / 1e3:,.0f} kB"
 
 
 @functools.lru_cache(maxsize=1)
@@ -706,14 +779,19 @@ def _collect(
         "temperature": np.broadcast_to(temperature, shape),
         "cycle": np.broadcast_to(job.plan.cycle[last], shape),
     }
-    with _precision(job.dtype):
-        data = tuple(jnp.asarray(a) for a in job.density.data)
-        posterior = posterior_dataset(job.density, thetas, data)
-    return result_tree(
+    store = None if job.store is None else _open_store(job)
+    if store is not None:
+        posterior = store.posterior().isel(draw=slice(common))
+    else:
+        with _precision(job.dtype):
+            data = tuple(jnp.asarray(a) for a in job.density.data)
+            posterior = posterior_dataset(job.density, thetas, data)
+    tree = result_tree(
         job.density, posterior, sample_stats=joined, method=job.kernel.name,
         settings={
             **job.kernel.settings, "batch_size": job.n, "draws": job.draws, "tune": job.tune,
             "thin": job.thin, "chains": job.chains, "dtype": np.dtype(job.dtype).name,
+            "backend": job.backend,
         },
         seed=job.seed, n=job.n, seconds=seconds, compile_seconds=compile_seconds,
         attrs={
@@ -721,3 +799,6 @@ def _collect(
             "steps": job.plan.steps, "interrupted": interrupted,
         },
     )  # fmt: skip
+    if store is not None:
+        store.finish(tree)
+    return tree
