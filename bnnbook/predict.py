@@ -18,7 +18,7 @@ from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import graph_inputs
 from pytensor.tensor.random.type import RandomType
 
-from bnnbook.inference.log_density import jax_function
+from bnnbook.inference.log_density import jax_function, precision
 
 __all__ = ["Predictor", "compile_predictor"]
 
@@ -42,6 +42,7 @@ class Predictor:
     _dims: Mapping[str, tuple[str | None, ...]] = field(repr=False)
     _coords: Mapping[str, np.ndarray] = field(repr=False)
     _call: Callable[..., Any] = field(repr=False)
+    dtype: str = "float64"
 
     def __call__(
         self,
@@ -82,7 +83,8 @@ class Predictor:
         rows = min(ROWS, 1 << max(n - 1, 7).bit_length())
         blocks, parts = [], []
         for start in range(0, n, rows):
-            block = self._block(draws, arrays, start, rows, min(rows, n - start))
+            with precision(self.dtype):
+                block = self._block(draws, arrays, start, rows, min(rows, n - start))
             if reducer is None:
                 blocks.append(block)
             else:
@@ -166,15 +168,18 @@ class Predictor:
             axis = self._row_axis[name]
             part = np.take(arrays[name], range(start, start + used), axis=axis)
             width = [(0, rows - used if i == axis else 0) for i in range(part.ndim)]
-            padded.append(jnp.asarray(np.pad(part, width, mode="edge")))
+            padded.append(self._on_device(np.pad(part, width, mode="edge")))
         total = len(next(iter(draws.values()))) if draws else 1
         size = min(DRAWS, total)
 
         def evaluate(first: int) -> list[np.ndarray]:
             # the last block starts early instead of being shorter: one shape, one compilation
             begin = min(first, total - size)
-            values = [jnp.asarray(draws[name][begin : begin + size]) for name in self.parameters]
-            return [np.asarray(r)[first - begin :] for r in self._call(values, padded)]
+            with jax.enable_x64(self.dtype == "float64"):  # of this thread
+                values = [
+                    self._on_device(draws[name][begin : begin + size]) for name in self.parameters
+                ]
+                return [np.asarray(r)[first - begin :] for r in self._call(values, padded)]
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # compiled code releases the interpreter
             pieces = list(pool.map(evaluate, range(0, total, size)))
@@ -184,6 +189,9 @@ class Predictor:
             axis = 1 + self._output_axis(name)
             block[name] = whole if used == rows else np.take(whole, range(used), axis=axis)
         return block
+
+    def _on_device(self, array: np.ndarray) -> jax.Array:
+        return jnp.asarray(array, dtype=self.dtype if array.dtype.kind == "f" else None)
 
     def _output_axis(self, name: str) -> int:
         return self._dims[name].index("obs")
@@ -203,7 +211,9 @@ def _mean(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.mean(("chain", "draw"))
 
 
-def compile_predictor(model: pm.Model, outputs: str | Sequence[str]) -> Predictor:
+def compile_predictor(
+    model: pm.Model, outputs: str | Sequence[str], *, dtype: str = "float64"
+) -> Predictor:
     """Compile a model's deterministics into one function of (posterior draws, new inputs).
 
     The draws and the inputs are arguments of one compiled JAX function, so neither a new posterior
@@ -219,6 +229,9 @@ def compile_predictor(model: pm.Model, outputs: str | Sequence[str]) -> Predicto
     model : pymc.Model
     outputs : str or sequence of str
         Names of deterministics (or free variables that depend on the data).
+    dtype : {"float64", "float32"}
+        Precision of the computation and of the results. Single precision takes half the memory and
+        two to four times less time on wide networks, with errors of about 1e-6 in a probability.
 
     Returns
     -------
@@ -236,6 +249,8 @@ def compile_predictor(model: pm.Model, outputs: str | Sequence[str]) -> Predicto
     """
     if not isinstance(model, pm.Model):
         raise TypeError(f"model must be a pymc.Model, got {type(model).__name__}")
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
     names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     known = [v.name for v in model.deterministics]
     unknown = [name for name in names if name not in known]
@@ -296,6 +311,7 @@ def compile_predictor(model: pm.Model, outputs: str | Sequence[str]) -> Predicto
         _dims=dims,
         _coords={k: np.asarray(v) for k, v in model.coords.items() if v is not None},
         _call=jax.jit(call),
+        dtype=dtype,
     )
 
 

@@ -174,3 +174,14 @@ def test_bad_models_and_outputs():
         predictor(draws(several), new["a"])
     with pytest.raises(ValueError, match="same number of rows in each input"):
         predictor(draws(several), {"a": new["a"], "b": new["b"][:3]})
+
+
+def test_single_precision_follows_double_precision():
+    model, outputs, new = multiclass()
+    draws = pm.sample_prior_predictive(20, model=model, random_seed=0)["prior"].to_dataset()
+    double = predict.compile_predictor(model, outputs)(draws, new["X"])["p"]
+    single = predict.compile_predictor(model, outputs, dtype="float32")(draws, new["X"])["p"]
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, double, atol=2e-6)
+    with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64', got 'half'"):
+        predict.compile_predictor(model, outputs, dtype="half")

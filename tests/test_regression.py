@@ -178,7 +178,10 @@ def test_linear_regression_is_the_closed_form(linear, method):
         fit = inference.sample_nuts(model, draws=1000, tune=500, chains=4, **QUIET)
         n_effective = 1500  # well below what NUTS reaches on three dimensions
     else:
-        decay = lambda fraction: 0.05 * (1 - fraction) + 1e-4
+
+        def decay(fraction):
+            return 0.05 * (1 - fraction) + 1e-4
+
         fit = inference.fit_advi(
             model, 20_000, method=method, learning_rate=decay, draws=4000, **QUIET
         )

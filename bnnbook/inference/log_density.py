@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -26,10 +28,22 @@ from pytensor.scalar import Neg, Switch
 from pytensor.scalar.math import Softplus
 from pytensor.tensor.elemwise import Elemwise
 
-__all__ = ["LogDensity", "compile_log_density", "jax_function"]
+__all__ = ["LogDensity", "compile_log_density", "jax_function", "precision"]
 
 Array = jax.Array
 Theta = Array | tuple[Array, ...]
+
+
+@contextmanager
+def precision(dtype: Any) -> Iterator[None]:
+    """JAX computes in ``dtype``, float32 or float64, the graph's float64 constants included.
+
+    Threads other than this one keep their own precision.
+    """
+    with jax.enable_x64(np.dtype(dtype) == np.float64), warnings.catch_warnings():
+        # that float64 becomes float32 is what was asked for
+        warnings.filterwarnings("ignore", "Explicitly requested dtype (float|int)64")
+        yield
 
 
 @dataclass(frozen=True)

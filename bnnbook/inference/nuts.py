@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from bnnbook.inference.chains import (
     run_chains,
 )
 from bnnbook.inference.checks import positive_int, seed_int
+from bnnbook.inference.log_density import precision
 
 __all__ = ["sample_nuts"]
 
@@ -133,9 +133,7 @@ def sample_nuts(
         return jax.lax.scan(one, state, jax.random.split(key, BLOCK))
 
     clock = time.perf_counter()
-    with jax.enable_x64(dtype == "float64"), warnings.catch_warnings():
-        # casts to 64 bits that PyTensor wrote into the graph are meant to give 32 bits here
-        warnings.filterwarnings("ignore", message="Explicitly requested dtype (float64|int64)")
+    with precision(dtype):
         key, theta = jax.random.key(0), jnp.zeros(density.size, dtype)
         compiled_warm_up = jax.jit(warm_up).lower(key, theta).compile()
         example = jax.eval_shape(warm_up, key, theta)

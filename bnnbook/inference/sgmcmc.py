@@ -7,9 +7,8 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from bnnbook.inference.checks import (
 from bnnbook.inference.counter_rng import chain_key, normal, step_key
 from bnnbook.inference.draw_store import DrawStore
 from bnnbook.inference.kernels import CONVENTION, Kernel, Step
-from bnnbook.inference.log_density import LogDensity, compile_log_density
+from bnnbook.inference.log_density import LogDensity, compile_log_density, precision
 from bnnbook.inference.numba_steps import numba_advance
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree
@@ -170,7 +169,7 @@ def sample_sgmcmc(
         groups = [range(c, c + together) for c in range(0, chains, together)]
         cores = 1 if backend == "numba" else cores  # PyTensor functions are not safe in threads
         workers = min(positive_int("cores", cores or os.cpu_count() or 1), len(groups))
-        with _precision(job.dtype):
+        with precision(job.dtype):
             runs = [_GroupRun(job, compiled, group) for group in groups]
             interrupted = _run_on_threads(job, runs, workers, progressbar)
         results = [run.result() for run in runs]
@@ -201,19 +200,10 @@ class _Job:
     fingerprint: str
 
 
-@contextmanager
-def _precision(dtype: type) -> Iterator[None]:
-    """JAX computes in ``dtype`` throughout, the model's float64 constants included."""
-    with jax.enable_x64(dtype == np.float64), warnings.catch_warnings():
-        # that float64 becomes float32 is what was asked for
-        warnings.filterwarnings("ignore", "Explicitly requested dtype (float|int)64")
-        yield
-
-
 def _check_job(
     model: pm.Model, kernel: Kernel, *, batch_size: int | None, draws: int, tune: int, thin: int,
-    chains: int, seed: int, start: np.ndarray | Mapping[str, np.ndarray] | None, dtype: str, backend: str,
-    checkpoint: str | Path | None, checkpoint_every: float,
+    chains: int, seed: int, start: np.ndarray | Mapping[str, np.ndarray] | None, dtype: str,
+    backend: str, checkpoint: str | Path | None, checkpoint_every: float,
     store: str | Path | None, max_bytes: float,
 ) -> _Job:  # fmt: skip
     if not isinstance(kernel, Kernel):
@@ -321,7 +311,7 @@ def _check_rows(density: LogDensity, n: int) -> None:
     }
     m = max(1, min(n, density.N // 2))
     theta = density.initial_points(1, jitter=0.5, seed=0)[0]
-    with _precision(np.float64):
+    with precision(np.float64):
 
         def terms(rows: slice) -> tuple[float, float]:
             batch = tuple(
@@ -376,7 +366,7 @@ def _compile(job: _Job, together: int) -> _Compiled:
     scale = job.dtype(N / n)
     if job.backend == "numba":
         return _compile_numba(job, together, slots, steps)
-    with _precision(job.dtype):
+    with precision(job.dtype):
         data = tuple(
             jnp.asarray(a, dtype=job.dtype if a.dtype.kind == "f" else None) for a in density.data
         )
@@ -783,7 +773,7 @@ def _collect(
     if store is not None:
         posterior = store.posterior().isel(draw=slice(common))
     else:
-        with _precision(job.dtype):
+        with precision(job.dtype):
             data = tuple(jnp.asarray(a) for a in job.density.data)
             posterior = posterior_dataset(job.density, thetas, data)
     tree = result_tree(
