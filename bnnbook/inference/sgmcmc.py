@@ -372,6 +372,8 @@ def _compile(job: _Job, together: int) -> _Compiled:
         )
 
         log_density = functools.partial(minibatch_log_density, density)
+        # then the normal numbers, up to a third of a step's time, are not even drawn
+        quiet_steps = kernel.temperature == 0 or not job.plan.noisy.all()
 
         def cut(rows: Any) -> tuple:
             if n == N:
@@ -396,7 +398,15 @@ def _compile(job: _Job, together: int) -> _Compiled:
             def noise(leaf: int) -> Any:
                 return normal(words, leaf, position[leaf].shape, job.dtype)
 
-            position, memory = kernel.update(position, memory, gradient, noise, step)
+            def noisy() -> tuple:
+                return kernel.update(position, memory, gradient, noise, step)
+
+            def still() -> tuple:
+                return kernel.update(position, memory, gradient, lambda _: 0.0, step)
+
+            position, memory = (
+                jax.lax.cond(step.temperature > 0, noisy, still) if quiet_steps else noisy()
+            )
             squares = jnp.stack([jnp.vdot(g, g) for g in gradient])
             slot = table["slot"][i]
             kept = {
