@@ -395,3 +395,34 @@ def test_statistics_are_those_of_the_last_batch(line):
     np.testing.assert_allclose(
         tree["sample_stats"]["grad_norm"], np.linalg.norm(jax.grad(joint)(at)), rtol=1e-12
     )
+
+
+def test_history_follows_the_whole_run(line, monkeypatch):
+    monkeypatch.setattr(sgmcmc, "HISTORY", 50)
+    options = {"batch_size": 7, "draws": 60, "thin": 3, "tune": 20, "chains": 2}
+    tree = sample(line[0], inference.sgld(1e-3), **options)
+    history = tree["history"]
+    assert list(history["step"].to_numpy()) == list(range(4, 201, 4))
+    assert tree["sample_stats"]["lp"][0, -1] == history["lp"][0, -1], "both of step 200"
+    at_draws = history["lp"].sel(step=slice(32, None)).isel(step=slice(None, None, 3))
+    stats = tree["sample_stats"]["lp"][:, 3::4]
+    np.testing.assert_array_equal(at_draws, stats)
+
+
+def test_callbacks_see_and_stop_the_run(line):
+    seen = []
+
+    def watch(state, losses, step):
+        seen.append((step, state.objective, len(losses)))
+        assert state.posterior(4)["beta"].shape == (1, 4, 2)
+        if step > 1000:
+            raise StopIteration("enough")
+
+    tree = sample(line[0], inference.sgld(1e-3), draws=10**6, thin=1, callbacks=[watch])
+    step, objective, n_losses = seen[-1]
+    assert n_losses == step
+    assert np.isfinite(objective)
+    assert tree.attrs["stopped"] == f"stopped at step {step}: enough"
+    assert 1000 - 500 <= tree["posterior"].sizes["draw"] < 10**6
+    with pytest.raises(ValueError, match="callbacks need the chains in this process"):
+        sample(line[0], inference.sgld(1e-3), executor=ProcessPoolExecutor(1), callbacks=[watch])

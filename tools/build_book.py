@@ -76,7 +76,7 @@ def main() -> int:
         print(f"book: pages missing from the build: {', '.join(missing)}", file=sys.stderr)
         return 1
     KEY.write_text(key)
-    tests = [sys.executable, "-m", "pytest", "-q", "tests/test_book.py"]
+    tests = [sys.executable, "-m", "pytest", "-q", "tests/test_book.py", "tests/test_browser.py"]
     env = {**os.environ, "BNNBOOK_REQUIRE_BOOK": "1"}
     if subprocess.run(tests, cwd=ROOT, env=env, check=False).returncode:
         print("book: the built pages did not pass their checks", file=sys.stderr)

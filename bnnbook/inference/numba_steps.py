@@ -89,6 +89,7 @@ def numba_advance(
             array[chain, slot] = value
         kept["lp"][chain, slot] = lp
         kept["grad_norm"][chain, slot] = np.sqrt(squares.sum())
+        kept["history"][chain, table["bucket"][i]] = lp
         if health["bad_step"][chain] < 0:
             if np.isfinite(lp) and np.isfinite(squares).all():
                 health["last_lp"][chain] = lp

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from pymc.data import MinibatchOp
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.graph.traversal import ancestors
 
+from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from bnnbook.inference.checks import (
     DivergedError,
@@ -46,6 +47,7 @@ BLOCK = 1024  # most steps in one compiled call
 BLOCK_SECONDS = 0.5  # aim of a call's length: between two looks at the bar and at Ctrl-C
 BUFFER_BYTES = 32e6  # draws held inside one call
 ORDER_ROWS = 2**17  # rows shuffled at a time
+HISTORY = 4096  # most entries of the history of log densities
 MAX_BYTES = 8e9  # of the whole posterior, unless the caller allows more
 
 
@@ -69,6 +71,7 @@ def sample_sgmcmc(
     checkpoint_every: float = 60.0,
     store: str | Path | None = None,
     max_bytes: float = MAX_BYTES,
+    callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
 ) -> xr.DataTree:
     r"""Sample the posterior with gradients of minibatches.
@@ -121,6 +124,11 @@ def sample_sgmcmc(
         ``xarray.open_datatree(store, engine="zarr")`` later.
     max_bytes : float
         Refuse a run without ``store`` whose draws would take more memory.
+    callbacks : sequence of ``callback(state, losses, step)``
+        Called about twice a second, when every chain has done another ``every`` steps, with a
+        :class:`FitState` and the chains' mean negative log density, per step; one that raises
+        ``StopIteration`` ends the run, and the draws that every chain has are kept. Not with an
+        executor.
     progressbar : bool
 
     Returns
@@ -128,8 +136,9 @@ def sample_sgmcmc(
     xarray.DataTree
         ``posterior`` (chain, draw, ...); ``sample_stats`` at each draw: ``lp`` (log density
         estimated on the draw's last minibatch), ``grad_norm``, ``step_size``, ``temperature``,
-        ``cycle``. Attributes ``N``, ``n``, ``temperature``, ``convention``. After Ctrl-C, the draws
-        that every chain has.
+        ``cycle``; ``history`` (chain, step) of the same ``lp`` at up to 4,096 steps of the run.
+        Attributes ``N``, ``n``, ``temperature``, ``convention``. After Ctrl-C, the draws that every
+        chain has.
 
     Raises
     ------
@@ -151,6 +160,8 @@ def sample_sgmcmc(
         raise ValueError(f"chain_method must be 'parallel' or 'vectorized', got {chain_method!r}")
     if executor is not None and not hasattr(executor, "submit"):
         raise TypeError(f"executor must be a concurrent.futures.Executor, got {executor!r}")
+    if executor is not None and callbacks:
+        raise ValueError("callbacks need the chains in this process, got an executor too")
     clock = time.perf_counter()
     if job.store is not None:
         saved = [] if job.checkpoint is None else list(job.checkpoint.glob("chains_*.npz"))
@@ -161,7 +172,7 @@ def sample_sgmcmc(
             )
         _open_store(job)  # before tasks in other processes do, and before any work is wasted
     if executor is not None:
-        results, compile_seconds, interrupted = _run_on_executor(job, executor, progressbar)
+        results, compile_seconds, ended = _run_on_executor(job, executor, progressbar)
     else:
         together = chains if chain_method == "vectorized" else 1
         compiled = _compile(job, together)
@@ -171,10 +182,10 @@ def sample_sgmcmc(
         workers = min(positive_int("cores", cores or os.cpu_count() or 1), len(groups))
         with precision(job.dtype):
             runs = [_GroupRun(job, compiled, group) for group in groups]
-            interrupted = _run_on_threads(job, runs, workers, progressbar)
+            ended = _run_on_threads(job, runs, workers, callbacks, progressbar)
         results = [run.result() for run in runs]
     seconds = time.perf_counter() - clock - compile_seconds
-    return _collect(job, results, seconds, compile_seconds, interrupted)
+    return _collect(job, results, seconds, compile_seconds, ended)
 
 
 @dataclass(frozen=True)
@@ -198,6 +209,20 @@ class _Job:
     checkpoint_every: float
     store: Path | None
     fingerprint: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """For the record."""
+        return {
+            **self.kernel.settings, "batch_size": self.n, "draws": self.draws, "tune": self.tune,
+            "thin": self.thin, "chains": self.chains, "dtype": np.dtype(self.dtype).name,
+            "backend": self.backend,
+        }  # fmt: skip
+
+    @property
+    def history_every(self) -> int:
+        """Steps between two entries of the history."""
+        return -(-self.plan.steps // HISTORY)
 
 
 def _check_job(
@@ -415,6 +440,7 @@ def _compile(job: _Job, together: int) -> _Compiled:
                 ),
                 "lp": kept["lp"].at[slot].set(lp),
                 "grad_norm": kept["grad_norm"].at[slot].set(jnp.sqrt(squares.sum())),
+                "history": kept["history"].at[table["bucket"][i]].set(lp),
             }
             return position, memory, anchor, kept, _watch(health, table["step"][i], lp, squares)
 
@@ -422,7 +448,7 @@ def _compile(job: _Job, together: int) -> _Compiled:
             return jax.lax.fori_loop(0, count, lambda i, c: one_step(i, c, key, rows, table), carry)
 
         clock = time.perf_counter()
-        carry = _initial_carry(job, job.starts[:together], slots)
+        carry = _initial_carry(job, job.starts[:together], slots, steps)
         table = _table(job, steps, 0, 1)
         rows = np.zeros((together, steps, n if n < N else 1), np.int32)
         keys = np.zeros((together, 2), np.uint32)
@@ -441,7 +467,7 @@ def _compile(job: _Job, together: int) -> _Compiled:
 def _compile_numba(job: _Job, together: int, slots: int, steps: int) -> _Compiled:
     clock = time.perf_counter()
     advance, full = numba_advance(job.density, job.kernel, job.n)
-    carry = _initial_carry(job, job.starts[:together], slots)
+    carry = _initial_carry(job, job.starts[:together], slots, steps)
     rows = np.zeros((together, steps, job.n), np.int32)
     advance(carry, np.zeros((together, 2), np.uint32), rows, _table(job, steps, 0, 1), 1)
     return _Compiled(advance, full, steps, slots, time.perf_counter() - clock)
@@ -459,7 +485,7 @@ def _watch(health: dict, step: Any, lp: Any, squares: Any) -> dict:
     }
 
 
-def _initial_carry(job: _Job, starts: np.ndarray, slots: int) -> tuple:
+def _initial_carry(job: _Job, starts: np.ndarray, slots: int, steps: int) -> tuple:
     """Loop state of a group of chains before the first step, as NumPy arrays (chains, ...)."""
     together = len(starts)
     position = tuple(np.ascontiguousarray(p) for p in job.density.split(starts).values())
@@ -475,6 +501,7 @@ def _initial_carry(job: _Job, starts: np.ndarray, slots: int) -> tuple:
         "position": tuple(np.zeros((together, slots, *p.shape[1:]), job.dtype) for p in position),
         "lp": np.zeros((together, slots), job.dtype),
         "grad_norm": np.zeros((together, slots), job.dtype),
+        "history": np.zeros((together, steps // job.history_every + 2), job.dtype),
     }
     health = {
         "bad_step": np.full(together, -1, np.int32),
@@ -497,6 +524,7 @@ def _table(job: _Job, length: int, first: int, count: int) -> dict[str, np.ndarr
         "temperature": (job.kernel.temperature * plan.noisy[used]).astype(job.dtype),
         "adapt": (t < job.tune).astype(job.dtype),
         "slot": np.where(np.arange(length) < count, slot, 0).astype(np.int32),
+        "bucket": (t // job.history_every - first // job.history_every).astype(np.int32),
     }
 
 
@@ -506,13 +534,18 @@ class _GroupRun:
     def __init__(self, job: _Job, compiled: _Compiled, chains: range) -> None:
         self.job, self.compiled, self.chains = job, compiled, chains
         self.keys = np.stack([chain_key(job.seed, c) for c in chains])
-        self.carry = _initial_carry(job, job.starts[chains.start : chains.stop], compiled.slots)
+        self.carry = _initial_carry(
+            job, job.starts[chains.start : chains.stop], compiled.slots, compiled.steps
+        )
         self.store = None if job.store is None else _open_store(job)
         columns = job.density.size if self.store is None else 0
         self.thetas: np.ndarray = np.empty((len(chains), job.draws, columns), job.dtype)
         self.stats: dict[str, np.ndarray] = {
             k: np.empty((len(chains), job.draws), job.dtype) for k in ("lp", "grad_norm")
         }
+        self.history: np.ndarray = np.empty(
+            (len(chains), -(-job.plan.steps // job.history_every)), job.dtype
+        )
         self.step, self.drawn, self.lp = 0, 0, float("nan")
         self._order: dict[int, tuple[int, np.ndarray]] = {}
         epochs = int(np.clip(ORDER_ROWS // job.density.N, 1, 64))
@@ -552,7 +585,9 @@ class _GroupRun:
             np.clip(count * BLOCK_SECONDS / max(seconds, 1e-6), count / 2, 4 * count + 1)
         )
         self._pace = max(self._pace, 1)
-        self.step += count
+        begin, self.step = self.step // job.history_every, self.step + count
+        end = -(-self.step // job.history_every)
+        self.history[:, begin:end] = np.asarray(self.carry[3]["history"])[:, : end - begin]
         drawn = int(np.searchsorted(plan.draw_at, self.step, side="right"))
         new = drawn - self.drawn
         if new:
@@ -578,6 +613,7 @@ class _GroupRun:
         return {
             "theta": self.thetas[:, : self.drawn],
             **{name: values[:, : self.drawn] for name, values in self.stats.items()},
+            "history": self.history[:, : -(-self.step // self.job.history_every)],
         }
 
     def save(self) -> None:
@@ -606,6 +642,7 @@ class _GroupRun:
         self.thetas[:, : self.drawn] = saved["theta"]
         for name, values in self.stats.items():
             values[:, : self.drawn] = saved[name]
+        self.history[:, : saved["history"].shape[1]] = saved["history"]
 
     def _rows(self, count: int) -> np.ndarray:
         """Rows of each batch, (chains, steps, n): epochs without replacement."""
@@ -665,8 +702,10 @@ def _open_store(job: _Job) -> DrawStore:
     )
 
 
-def _run_on_threads(job: _Job, runs: list[_GroupRun], workers: int, show: bool) -> bool:
-    """Advance the least advanced group, on each worker, until all are done. True if interrupted."""
+def _run_on_threads(
+    job: _Job, runs: list[_GroupRun], workers: int, callbacks: Sequence[Callback], show: bool
+) -> str:
+    """Advance the least advanced group, on each worker, until all are done. Return how it ended."""
     lock, stop = threading.Lock(), threading.Event()
     waiting = list(runs)
 
@@ -685,27 +724,61 @@ def _run_on_threads(job: _Job, runs: list[_GroupRun], workers: int, show: bool) 
 
     total = job.plan.steps * job.chains
     label = f"{job.kernel.name.upper()}, draws {_destination(job)}"
-    interrupted = False
+    reporter = Reporter(
+        callbacks, method=job.kernel.name, settings=job.settings, default_every=job.history_every
+    )
+    clock, reported, ended = time.perf_counter(), 0, "finished"
     with (
         progress_bar(label, total, show=show, value_name="log density") as update,
         ThreadPoolExecutor(workers) as pool,
     ):
         futures = [pool.submit(work) for _ in range(workers)]
         try:
-            while not all(future.done() for future in futures):
-                time.sleep(0.05)
-                update(sum(r.step * len(r.chains) for r in runs), runs[0].lp)
-                if any(future.done() and future.exception() for future in futures):
-                    stop.set()
-        except KeyboardInterrupt:
-            interrupted = True
+            with reporter:
+                running = True
+                while running:
+                    running = not all(future.done() for future in futures)
+                    time.sleep(0.05 if running else 0.0)
+                    update(sum(r.step * len(r.chains) for r in runs), runs[0].lp)
+                    if any(future.done() and future.exception() for future in futures):
+                        stop.set()
+                    step = min(r.step for r in runs)
+                    if reporter and step > reported and not stop.is_set():
+                        reported = step
+                        reporter(*_state(job, runs, step, time.perf_counter() - clock))
+        except BaseException as error:
             stop.set()
+            if isinstance(error, StopIteration):
+                ended = f"stopped at step {reported}: {error}"
+            elif isinstance(error, KeyboardInterrupt):
+                ended = "interrupted"
+            else:
+                raise
     for future in futures:
         future.result()
-    if interrupted:
+    if ended != "finished":
         for run in runs:
             run.save()
-    return interrupted
+    return ended
+
+
+def _state(
+    job: _Job, runs: list[_GroupRun], step: int, seconds: float
+) -> tuple[FitState, np.ndarray]:
+    """What the callbacks see: where the chains are, and their mean log density so far."""
+    lp = np.concatenate([r.history[:, : -(-step // job.history_every)] for r in runs])
+    losses = -np.repeat(lp.mean(axis=0, dtype=float), job.history_every)[:step]
+    positions = [run.carry[0] for run in runs]
+
+    def sample(n: int) -> np.ndarray:
+        flat = [
+            np.concatenate([np.reshape(p, (len(p), -1)) for p in position], axis=1)
+            for position in positions
+        ]
+        chains = np.concatenate(flat).astype(np.float64)
+        return chains[np.arange(n) % len(chains)]
+
+    return FitState(step, -losses[-1], seconds, job.kernel.name, job.density, sample), losses
 
 
 def _destination(job: _Job) -> str:
@@ -733,7 +806,7 @@ def _run_task(payload: bytes, chain: int) -> tuple[dict[str, np.ndarray], float]
 
 def _run_on_executor(
     job: _Job, executor: Executor, show: bool
-) -> tuple[list[dict[str, np.ndarray]], float, bool]:
+) -> tuple[list[dict[str, np.ndarray]], float, str]:
     """One task per chain, wherever the executor runs them."""
     rest = {
         name: getattr(job, name)
@@ -742,7 +815,7 @@ def _run_on_executor(
     }
     payload = cloudpickle.dumps((job.model, rest))
     futures = [executor.submit(_run_task, payload, chain) for chain in range(job.chains)]
-    interrupted = False
+    ended = "finished"
     with progress_bar(
         f"{job.kernel.name.upper()} chains", job.chains, show=show, value_name="log density"
     ) as update:
@@ -751,11 +824,27 @@ def _run_on_executor(
                 result, _ = future.result()
                 update(done, float(result["lp"][0, -1]))
         except KeyboardInterrupt:
-            interrupted = True
+            ended = "interrupted"
             for future in futures:
                 future.cancel()
     finished = [f.result() for f in futures if f.done() and not f.cancelled()]
-    return [r for r, _ in finished], max((s for _, s in finished), default=0.0), interrupted
+    return [r for r, _ in finished], max((s for _, s in finished), default=0.0), ended
+
+
+def _history(job: _Job, histories: list[np.ndarray]) -> xr.Dataset:
+    """Log density along the run, at up to HISTORY steps that every chain has done."""
+    length = min(h.shape[1] for h in histories)
+    lp = np.concatenate([h[:, :length] for h in histories])
+    last = np.minimum((np.arange(length) + 1) * job.history_every, job.plan.steps)
+    return xr.Dataset(
+        {
+            "lp": (("chain", "step"), lp),
+            "step_size": ("step", job.plan.step_size[last - 1]),
+            "temperature": ("step", job.kernel.temperature * job.plan.noisy[last - 1]),
+            "cycle": ("step", job.plan.cycle[last - 1]),
+        },
+        coords={"chain": np.arange(len(lp)), "step": last},
+    )
 
 
 def _collect(
@@ -763,12 +852,13 @@ def _collect(
     results: list[dict[str, np.ndarray]],
     seconds: float,
     compile_seconds: float,
-    interrupted: bool,
+    ended: str,
 ) -> xr.DataTree:
     """Stack the chains, cut to the draws that every chain has."""
     common = min((r["theta"].shape[1] for r in results), default=0)
     if common == 0:
         raise KeyboardInterrupt("interrupted before every chain had its first draw")
+    history = _history(job, [r.pop("history") for r in results])
     joined = {name: np.concatenate([r[name][:, :common] for r in results]) for name in results[0]}
     thetas = joined.pop("theta")
     last = job.plan.draw_at[:common] - 1
@@ -788,15 +878,11 @@ def _collect(
             posterior = posterior_dataset(job.density, thetas, data)
     tree = result_tree(
         job.density, posterior, sample_stats=joined, method=job.kernel.name,
-        settings={
-            **job.kernel.settings, "batch_size": job.n, "draws": job.draws, "tune": job.tune,
-            "thin": job.thin, "chains": job.chains, "dtype": np.dtype(job.dtype).name,
-            "backend": job.backend,
-        },
-        seed=job.seed, n=job.n, seconds=seconds, compile_seconds=compile_seconds,
+        settings=job.settings,
+        seed=job.seed, n=job.n, history=history, seconds=seconds, compile_seconds=compile_seconds,
         attrs={
             "temperature": job.kernel.temperature, "convention": CONVENTION,
-            "steps": job.plan.steps, "interrupted": interrupted,
+            "steps": job.plan.steps, "interrupted": ended == "interrupted", "stopped": ended,
         },
     )  # fmt: skip
     if store is not None:
