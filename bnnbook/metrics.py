@@ -311,7 +311,7 @@ def _check_interval(y: Any, lower: Any, upper: Any) -> tuple[np.ndarray, np.ndar
 def _check(y: Any, p: Any) -> tuple[np.ndarray, np.ndarray]:
     """Labels (n,) and class probabilities (n, K), or an error that names the argument."""
     if isinstance(p, xr.DataArray):
-        p = p.mean([d for d in ("chain", "draw", "sample") if d in p.dims])
+        p = p.astype(float).mean([d for d in ("chain", "draw", "sample") if d in p.dims])
     labels, probs = np.asarray(y), np.asarray(p, dtype=float)
     if labels.ndim != 1 or labels.size == 0:
         raise ValueError(f"y must be a non-empty 1-D array, got shape {labels.shape}")
@@ -327,6 +327,8 @@ def _check(y: Any, p: Any) -> tuple[np.ndarray, np.ndarray]:
         probs = np.stack([1 - probs, probs], axis=1)
     elif not np.allclose(probs.sum(axis=1), 1.0, atol=1e-5):
         raise ValueError("p must sum to 1 over the classes in every row")
+    else:
+        probs = probs / probs.sum(axis=1, keepdims=True)  # single precision sums to 1 + 1e-7
     if labels.min() < 0 or labels.max() >= probs.shape[1]:
         raise ValueError(
             f"y must hold labels 0..{probs.shape[1] - 1}, got {labels.min()}..{labels.max()}"

@@ -29,16 +29,23 @@ __all__ = [
     "Animation",
     "Grid",
     "animate_surface",
+    "certainty_curves",
     "chain_traces",
+    "class_bars",
     "classification_data",
+    "densities",
     "elbo_trace",
     "grid",
+    "images",
+    "lines",
     "probability_surface",
     "reliability",
+    "risk_coverage",
     "spread",
     "surface_panels",
     "symmetry",
     "tempering_ladder",
+    "traces",
     "uncertainty_surface",
     "use_style",
     "variational_traces",
@@ -378,3 +385,101 @@ def tempering_ladder(tempering: xr.Dataset, *, axes: Sequence[Axes]) -> Sequence
     axes[1].set(xlabel="between levels", ylabel="swap rate", ylim=(0, 1))
     axes[0].legend()
     return axes
+
+
+def images(X: Any, *, axes: Sequence[Axes], titles: Sequence[str] | None = None) -> Sequence[Axes]:
+    """Square grey images (n, edge * edge) in [0, 1], one per Axes, dark on light."""
+    for i, (ax, row) in enumerate(zip(axes, np.asarray(X), strict=True)):
+        edge = int(np.sqrt(row.size))
+        ax.imshow(row.reshape(edge, edge), cmap="Greys", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[])
+        if titles is not None:
+            ax.set_title(titles[i], fontsize=9)
+    return axes
+
+
+def certainty_curves(
+    curves: Mapping[str, xr.Dataset], quantity: str, *, ax: Axes | None = None, title: str = ""
+) -> Axes:
+    """``accuracy`` or ``kept`` of :func:`bnnbook.metrics.accuracy_vs_certainty`, by method."""
+    ax = ax or plt.gca()
+    for i, (name, curve) in enumerate(curves.items()):
+        ax.plot(
+            curve["threshold"], curve[quantity], label=name, color=LINES[i],
+            linestyle=LINE_STYLES[i], linewidth=1.8,
+        )  # fmt: skip
+    label = {"accuracy": "accuracy of the answers", "kept": "share answered"}[quantity]
+    ax.set(xlabel="certainty threshold", ylabel=label, title=title, xlim=(0, 1))
+    return ax
+
+
+def risk_coverage(curves: Mapping[str, metrics.RiskCoverage], *, ax: Axes | None = None) -> Axes:
+    """Error rate among the most certain share of the rows, by method."""
+    ax = ax or plt.gca()
+    for i, (name, curve) in enumerate(curves.items()):
+        ax.plot(
+            curve.coverage, 100 * curve.risk, label=f"{name} (area {100 * curve.aurc:.2f} %)",
+            color=LINES[i], linestyle=LINE_STYLES[i], linewidth=1.5,
+        )  # fmt: skip
+    ax.set(xlabel="share answered, most certain first", ylabel="error rate (%)", xlim=(0, 1))
+    ax.legend(fontsize=9)
+    return ax
+
+
+def lines(
+    x: Any, values: Mapping[str, Any], xlabel: str, ylabel: str, *, ax: Axes | None = None
+) -> Axes:
+    """Several quantities against a setting, with markers."""
+    ax = ax or plt.gca()
+    for i, (name, y) in enumerate(values.items()):
+        ax.plot(
+            x, y, label=name, marker="os^Dv"[i % 5], markersize=4, color=LINES[i % len(LINES)],
+            linestyle=LINE_STYLES[i % len(LINE_STYLES)],
+        )  # fmt: skip
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    return ax
+
+
+def traces(x: Any, values: xr.DataArray, label: str, *, ax: Axes | None = None) -> Axes:
+    """One line per chain against the step."""
+    ax = ax or plt.gca()
+    for i, chain in enumerate(values["chain"].to_numpy()):
+        ax.plot(
+            x, values.sel(chain=chain), label=f"chain {chain + 1}", color=LINES[i % len(LINES)],
+            linestyle=LINE_STYLES[i % len(LINE_STYLES)], linewidth=1,
+        )  # fmt: skip
+    ax.set(ylabel=label)
+    ax.legend(fontsize=9, ncols=2)
+    return ax
+
+
+def densities(groups: Mapping[str, Any], label: str, *, ax: Axes | None = None) -> Axes:
+    """Histograms of one quantity for several groups, on one set of bins, as outlines."""
+    ax = ax or plt.gca()
+    flat = {name: np.ravel(values) for name, values in groups.items()}
+    bins = list(np.linspace(0, max(float(v.max()) for v in flat.values()), 41))
+    for i, (name, v) in enumerate(flat.items()):
+        ax.hist(
+            v, bins=bins, weights=np.full(len(v), 1 / len(v)), histtype="stepfilled", alpha=0.5,
+            facecolor=LINES[i], edgecolor=LINES[i], hatch=("", "///")[i % 2], label=name,
+        )  # fmt: skip
+    ax.set(xlabel=label, ylabel="share of inputs", yscale="log")
+    ax.legend(fontsize=9)
+    return ax
+
+
+def class_bars(draws: np.ndarray, *, label: int, ax: Axes | None = None) -> Axes:
+    """Mean class probabilities of draws (draws, classes), with the middle 80 % of the draws."""
+    ax = ax or plt.gca()
+    mean = draws.mean(axis=0)
+    low, high = np.quantile(draws, [0.1, 0.9], axis=0)
+    hatches = ["///" if k == label else "" for k in range(len(mean))]
+    colours = [LINES[1] if k == label else "#9ecae1" for k in range(len(mean))]
+    ax.bar(range(len(mean)), mean, color=colours, hatch=hatches, edgecolor="black", linewidth=0.5)
+    middle = (low + high) / 2
+    ax.errorbar(
+        range(len(mean)), middle, yerr=(high - low) / 2, fmt="none", ecolor="black", linewidth=1
+    )
+    ax.set(xticks=range(len(mean)), ylim=(0, 1.02), xlabel="class")
+    ax.tick_params(labelsize=8)
+    return ax

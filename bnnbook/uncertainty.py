@@ -44,7 +44,7 @@ def entropy_decomposition(probs: Any, *, class_axis: int | None = None) -> Decom
         If a probability is not in [0, 1], or classes do not sum to 1.
     """
     if isinstance(probs, xr.DataArray):
-        dims = _draw_dims(probs)
+        dims, probs = _draw_dims(probs), probs.astype(float)
         parts = probs if "class" in probs.dims else xr.concat([1 - probs, probs], dim="class")
         _check_probabilities(parts.to_numpy(), parts.get_axis_num("class"))
         total = _entropy(parts.mean(dims))

@@ -38,6 +38,11 @@ def sample(model, kernel=SGLD, **options):
         ({"thin": 0}, ValueError, "thin must be at least 1, got 0"),
         ({"thin": 1.5}, TypeError, "thin must be an integer, got 1.5"),
         ({"tune": -1}, ValueError, "tune must be at least 0, got -1"),
+        (
+            {"kernel": inference.sgld(1e-3, preconditioner="rms"), "tune": 0},
+            ValueError,
+            "tune must be at least 1 for a preconditioner",
+        ),
         ({"seed": -1}, TypeError, "seed must be a non-negative integer, got -1"),
         ({"dtype": "float16"}, ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),
         ({"kernel": "sgld"}, TypeError, "kernel must come from inference.sgld or inference.sghmc"),

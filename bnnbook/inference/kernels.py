@@ -37,12 +37,14 @@ class Kernel:
     Attributes
     ----------
     init : function (position) -> memory
-        What the rule carries along besides the position: tuples of arrays.
+        What the rule carries along besides the position: tuples of arrays, chains first.
     update : function (position, memory, gradient, noise, step) -> (position, memory)
         ``gradient`` is of the full log posterior; ``noise(i)`` gives standard normals for the i-th
         array; ``step`` is a :class:`Step`. Written with operators alone, for NumPy and JAX.
     control_variates : int or None
         Steps between two full-data gradients.
+    needs_tune : bool
+        Whether the rule adapts during ``tune`` and is not defined without.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Kernel:
     update: Callable[[Arrays, Arrays, Arrays, Callable[[int], Any], Step], tuple[Arrays, Arrays]]
     settings: dict[str, Any]
     control_variates: int | None = None
+    needs_tune: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ def sgld(
     r"""Stochastic-gradient Langevin dynamics (Welling and Teh 2011, eq. 4).
 
     With ``preconditioner="rms"``, :math:`G = 1 / (\lambda + \sqrt V)` where V is a running mean of
-    the squared gradient per row, :math:`V \leftarrow a V + (1-a) (\nabla \log p / N)^2` (Li et al.
-    2016, algorithm 1), updated during ``tune`` only.
+    the squared gradient per row, with weights :math:`a^k` for the k-th last step of ``tune`` (Li et
+    al. 2016, algorithm 1, without its bias towards the starting value).
 
     Parameters
     ----------
@@ -119,16 +122,22 @@ def sgld(
         return moved, memory
 
     def rms(position: Arrays, memory: Arrays, gradient: Arrays, noise: Any, step: Step) -> Any:
-        rate = step.adapt * (1.0 - decay)
-        memory = tuple(
-            v + rate * ((g / step.N) ** 2 - v) for v, g in zip(memory, gradient, strict=True)
-        )
+        weight, *sums = memory
+        keep = 1.0 - step.adapt * (1.0 - decay)
+        weight = keep * weight + step.adapt
+        sums = [
+            keep * v + step.adapt * (g / step.N) ** 2 for v, g in zip(sums, gradient, strict=True)
+        ]
         moved = []
-        for i, (p, g, v) in enumerate(zip(position, gradient, memory, strict=True)):
-            metric = 1.0 / (damping + v**0.5)
+        for i, (p, g, v) in enumerate(zip(position, gradient, sums, strict=True)):
+            metric = 1.0 / (damping + (v / weight) ** 0.5)
             scale = (2.0 * step.size * step.temperature * metric) ** 0.5
             moved.append(p + step.size * metric * g + scale * noise(i))
-        return tuple(moved), memory
+        return tuple(moved), (weight, *sums)
+
+    def sums_of_none(position: Arrays) -> Arrays:
+        first = position[0]
+        return (first.reshape(len(first), -1)[:, 0] * 0, *(p * 0 for p in position))
 
     settings = {
         "preconditioner": preconditioner,
@@ -142,13 +151,11 @@ def sgld(
         name="sgld",
         schedule=schedule,
         temperature=float(temperature),
-        # V = 1 at first: cautious steps until the gradients' size is known
-        init=(lambda position: tuple(p * 0 + 1 for p in position))
-        if preconditioner
-        else lambda _: (),
+        init=sums_of_none if preconditioner else lambda _: (),
         update=rms if preconditioner else plain,
         settings=settings,
         control_variates=control_variates,
+        needs_tune=preconditioner is not None,
     )
 
 

@@ -245,6 +245,8 @@ def _check_job(
     draws, thin = positive_int("draws", draws), positive_int("thin", thin)
     chains, seed = positive_int("chains", chains), seed_int(seed)
     tune = non_negative_int("tune", tune)
+    if kernel.needs_tune and tune == 0:
+        raise ValueError("tune must be at least 1 for a preconditioner that adapts in it, got 0")
     if chains == 1:
         warnings.warn("R-hat between chains needs chains > 1, got 1", UserWarning, stacklevel=3)
     if kernel.temperature == 0:
