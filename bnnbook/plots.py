@@ -375,7 +375,7 @@ def chain_traces(
     """
     ax = ax or plt.gca()
     every = -(-values.sizes["draw"] // most)
-    draws = np.arange(1, values.sizes["draw"] + 1)[::every]
+    draws = values["draw"].to_numpy()[::every] + 1
     for i, chain in enumerate(values["chain"].to_numpy()):
         ax.plot(
             draws, values.sel(chain=chain)[::every], "os^Dv"[i % 5], linestyle="none",
@@ -392,9 +392,9 @@ def running_means(
 ) -> Axes:
     """Mean of one quantity (chain, draw) over the draws so far, one line per chain."""
     ax = ax or plt.gca()
-    draws = np.arange(1, values.sizes["draw"] + 1)
+    draws, count = values["draw"].to_numpy() + 1, np.arange(1, values.sizes["draw"] + 1)
     for i, chain in enumerate(values["chain"].to_numpy()):
-        mean = np.cumsum(values.sel(chain=chain).to_numpy()) / draws
+        mean = np.cumsum(values.sel(chain=chain).to_numpy()) / count
         ax.plot(
             draws, mean, color=LINES[i % len(LINES)], linestyle=LINE_STYLES[i % len(LINES)],
             label=f"chain {chain + 1}",

@@ -117,13 +117,13 @@ def test_chain_traces_draw_the_points_of_each_chain(ax):
 def test_running_means_end_at_the_means(ax):
     values = xr.DataArray(
         np.random.default_rng(0).normal(size=(2, 9)), dims=("chain", "draw"),
-        coords={"chain": range(2)},
+        coords={"chain": range(2), "draw": np.arange(0, 45, 5)},  # thinned
     )  # fmt: skip
     plots.running_means(values, "mean", ax=ax, legend=True)
     for line, chain in zip(ax.lines, values.to_numpy(), strict=True):
         assert line.get_ydata()[0] == chain[0]
         assert line.get_ydata()[-1] == pytest.approx(chain.mean())
-        assert list(line.get_xdata()) == list(range(1, 10))
+        assert list(line.get_xdata()) == list(range(1, 42, 5))
 
 
 def test_outlined_points_stand_out(ax):
