@@ -155,7 +155,7 @@ def uncertainty_surface(
         where.x, where.y, np.clip(image, vmin, top), levels=np.linspace(vmin, top, 21),
         cmap="viridis",
     )  # fmt: skip
-    bar = ax.figure.colorbar(filled, ax=ax, ticks=MaxNLocator(6))
+    bar = ax.figure.colorbar(filled, ax=ax, ticks=MaxNLocator(6, steps=[1, 2, 5, 10]))
     bar.set_label(label)
     ax.set(xlabel="$x_1$ (standardised)", ylabel="$x_2$ (standardised)")
     return ax
