@@ -187,6 +187,8 @@ def test_single_chain_is_allowed_with_a_warning(line, name, arguments):
     [
         ({"step_size": 0.0}, ValueError, "step_size must be positive and finite, got 0.0"),
         ({"step_size": -0.1}, ValueError, "step_size must be positive and finite, got -0.1"),
+        ({"step_size": np.inf}, ValueError, "step_size must be positive and finite, got inf"),
+        ({"step_size": "0.1"}, TypeError, "step_size must be a number, got '0.1'"),
         ({"n_steps": 0}, ValueError, "n_steps must be at least 1, got 0"),
         ({"n_steps": 2.5}, TypeError, "n_steps must be an integer, got 2.5"),
         ({"tune": -1}, ValueError, "tune must be at least 0, got -1"),
