@@ -46,13 +46,14 @@ def function_space(predictions: xr.DataArray) -> xr.Dataset:
     name = predictions.name or "prediction"
     dataset = predictions.rename(name).to_dataset()
     moving = predictions.std(["chain", "draw"]) > 0
-    result = xr.Dataset(
-        {
-            "rhat": azs.rhat(dataset)[name].where(moving),
-            "ess_bulk": azs.ess(dataset, method="bulk")[name].where(moving),
-            "ess_tail": azs.ess(dataset, method="tail")[name].where(moving),
-        }
-    )
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 where every draw is the same
+        result = xr.Dataset(
+            {
+                "rhat": azs.rhat(dataset)[name].where(moving),
+                "ess_bulk": azs.ess(dataset, method="bulk")[name].where(moving),
+                "ess_tail": azs.ess(dataset, method="tail")[name].where(moving),
+            }
+        )
     result.attrs = {
         "max_rhat": float(result["rhat"].max()) if predictions.sizes["chain"] > 1 else np.nan,
         "min_ess_bulk": float(result["ess_bulk"].min()),

@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from bnnbook import metrics
@@ -41,6 +42,7 @@ __all__ = [
     "probability_surface",
     "reliability",
     "risk_coverage",
+    "running_means",
     "spread",
     "surface_panels",
     "symmetry",
@@ -103,14 +105,23 @@ def grid(
 
 
 def classification_data(
-    X: np.ndarray, y: np.ndarray, *, ax: Axes | None = None, size: float = 16, legend: bool = True
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    ax: Axes | None = None,
+    size: float = 16,
+    legend: bool = True,
+    outlined: bool = False,
 ) -> Axes:
-    """Scatter two classes of points (n, 2)."""
+    """Scatter two classes of points (n, 2); ``outlined`` sets them off from a filled surface."""
     ax = ax or plt.gca()
+    style: dict[str, Any] = {"alpha": 0.8, "edgecolors": "white", "linewidths": 0.2}
+    if outlined:
+        style = {"edgecolors": "white", "linewidths": 0.8}
     for label, (colour, marker) in enumerate(zip(CLASS_COLOURS, CLASS_MARKERS, strict=True)):
         ax.scatter(
-            X[y == label, 0], X[y == label, 1], s=size, c=colour, marker=marker, alpha=0.8,
-            edgecolors="white", linewidths=0.2, label=f"class {label}",
+            X[y == label, 0], X[y == label, 1], s=size, c=colour, marker=marker,
+            label=f"class {label}", **style,
         )  # fmt: skip
     if legend:
         ax.legend(loc="upper right")
@@ -151,7 +162,7 @@ def uncertainty_surface(
         where.x, where.y, np.clip(image, vmin, top), levels=np.linspace(vmin, top, 21),
         cmap="viridis",
     )  # fmt: skip
-    bar = ax.figure.colorbar(filled, ax=ax, format="%.3g")
+    bar = ax.figure.colorbar(filled, ax=ax, ticks=MaxNLocator(6, steps=[1, 2, 5, 10]))
     bar.set_label(label)
     ax.set(xlabel="$x_1$ (standardised)", ylabel="$x_2$ (standardised)")
     return ax
@@ -259,7 +270,7 @@ def surface_panels(
     for ax, (title, p) in zip(axes, surfaces.items(), strict=True):
         probability_surface(where, p, ax=ax, colorbar=False)
         if data is not None:
-            classification_data(*data, ax=ax, size=10, legend=False)
+            classification_data(*data, ax=ax, size=20, legend=False, outlined=True)
         ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
         ax.set(xlim=where.x[[0, -1]], ylim=where.y[[0, -1]])
         ax.label_outer()
@@ -358,15 +369,42 @@ def animate_surface(
 
 
 def chain_traces(
-    values: xr.DataArray, label: str, *, ax: Axes | None = None, legend: bool = False
+    values: xr.DataArray,
+    label: str,
+    *,
+    most: int = 400,
+    ax: Axes | None = None,
+    legend: bool = False,
 ) -> Axes:
-    """One quantity (chain, draw) against the draw, one colour and line style per chain."""
+    """One quantity (chain, draw) against the draw: at most ``most`` evenly spaced points a chain.
+
+    Points, because the lines of a chain that jumps between modes would paint over all others.
+    """
     ax = ax or plt.gca()
-    draws = np.arange(1, values.sizes["draw"] + 1)
+    every = -(-values.sizes["draw"] // most)
+    draws = values["draw"].to_numpy()[::every] + 1
     for i, chain in enumerate(values["chain"].to_numpy()):
         ax.plot(
-            draws, values.sel(chain=chain), color=LINES[i % len(LINES)], linestyle="-",
-            linewidth=0.8, alpha=0.8, label=f"chain {chain + 1}",
+            draws, values.sel(chain=chain)[::every], "os^Dv"[i % 5], linestyle="none",
+            color=LINES[i % len(LINES)], markersize=1.5, alpha=0.7, label=f"chain {chain + 1}",
+        )  # fmt: skip
+    ax.set(xlabel="draw", ylabel=label)
+    if legend:
+        ax.legend(markerscale=4)
+    return ax
+
+
+def running_means(
+    values: xr.DataArray, label: str, *, ax: Axes | None = None, legend: bool = False
+) -> Axes:
+    """Mean of one quantity (chain, draw) over the draws so far, one line per chain."""
+    ax = ax or plt.gca()
+    draws, count = values["draw"].to_numpy() + 1, np.arange(1, values.sizes["draw"] + 1)
+    for i, chain in enumerate(values["chain"].to_numpy()):
+        mean = np.cumsum(values.sel(chain=chain).to_numpy()) / count
+        ax.plot(
+            draws, mean, color=LINES[i % len(LINES)], linestyle=LINE_STYLES[i % len(LINES)],
+            label=f"chain {chain + 1}",
         )  # fmt: skip
     ax.set(xlabel="draw", ylabel=label)
     if legend:

@@ -1,5 +1,6 @@
 """Diagnostics on cases with known answers."""
 
+import arviz_stats as azs
 import numpy as np
 import pytest
 import xarray as xr
@@ -38,15 +39,82 @@ def test_independent_chains_have_converged():
     assert found["rhat"].dims == ("obs",)
 
 
-def test_mirrored_modes_disagree_in_weights_and_agree_in_functions():
-    weights = RNG.normal(size=(2, 500, 1)) + np.array([-5.0, 5.0])[:, None, None]
-    assert diagnostics.function_space(chains(weights)).attrs["max_rhat"] > 1.5
-    assert diagnostics.function_space(chains(np.abs(weights))).attrs["max_rhat"] < 1.02
+def two_chains(first, second, spread=0.1):
+    """Independent draws around one network by chain, as (chain, draw, ...) weights."""
+    dims, variables = posterior(), {}
+    for name in first:
+        centres = np.stack([first[name], second[name]])[:, None]
+        noise = RNG.normal(size=(2, 500, *centres.shape[2:]))
+        variables[name] = (dims[name].dims, centres + spread * noise)
+    return xr.Dataset(variables)
 
 
-def test_different_functions_disagree():
-    values = RNG.normal(size=(2, 500, 2)) + np.array([0.0, 2.0])[:, None, None]
-    assert diagnostics.function_space(chains(values)).attrs["max_rhat"] > 1.2
+def worst_rhat(weights):
+    return max(float(azs.rhat(weights)[name].max()) for name in weights)
+
+
+@pytest.fixture
+def centre():
+    """Weights of one network, its hidden units well apart in their first incoming weight."""
+    weights = {name: values[0, 0].to_numpy() for name, values in posterior().items()}
+    weights["w1"][0], weights["w2"][0] = [1.0, 2.0, 3.0, 4.0], [1.0, -2.0, 3.0]
+    return weights
+
+
+X = RNG.normal(size=(30, 2))
+
+
+def predicted(draws):
+    return chains(1 / (1 + np.exp(-network(draws, X))))
+
+
+def test_mirrored_modes_disagree_in_weights_and_agree_in_functions(centre):
+    order, sign = np.array([2, 0, 3, 1]), np.array([1.0, -1.0, -1.0, 1.0])
+    mirrored = centre | {
+        "w1": (centre["w1"] * sign)[:, order],
+        "b1": (centre["b1"] * sign)[order],
+        "w2": (centre["w2"] * sign[:, None])[order],
+    }
+    draws = two_chains(centre, mirrored)
+    p = predicted(draws)
+    assert worst_rhat(draws) > 1.5
+    assert diagnostics.function_space(p).attrs["max_rhat"] < 1.02
+    assert worst_rhat(diagnostics.canonicalise(draws)) < 1.02  # the copies were all that differed
+    means = p.mean("draw")
+    assert diagnostics.total_variation(means[0], means[1]) < 0.02
+    assert diagnostics.agreement(means[0], means[1]) > 0.9
+
+
+def test_different_functions_disagree_in_weights_and_in_functions(centre):
+    draws = two_chains(centre, centre | {"w_out": -centre["w_out"]})
+    p = predicted(draws)
+    assert worst_rhat(draws) > 1.5
+    assert diagnostics.function_space(p).attrs["max_rhat"] > 1.5
+    means = p.mean("draw")
+    assert diagnostics.agreement(means[0], means[1]) < 0.1  # each class is the other's
+    first = means[0].to_numpy()
+    assert diagnostics.total_variation(means[0], means[1]) == pytest.approx(
+        np.abs(2 * first - 1).mean(), abs=0.02
+    )
+
+
+def test_functions_that_differ_in_one_place_are_found():
+    values = RNG.normal(size=(2, 500, 2))
+    values[1, :, 1] += 2.0
+    found = diagnostics.function_space(chains(values))
+    assert found["rhat"][0] < 1.02
+    assert found["rhat"][1] > 1.2
+    assert found.attrs["max_rhat"] == float(found["rhat"][1])
+
+
+def test_correlated_draws_count_for_less():
+    noise, rho = np.random.default_rng(5).normal(size=(4, 4000, 1)), 0.9
+    values = noise.copy()
+    for t in range(1, 4000):
+        values[:, t] = rho * values[:, t - 1] + np.sqrt(1 - rho**2) * noise[:, t]
+    found = diagnostics.function_space(chains(values))
+    exact = 16_000 * (1 - rho) / (1 + rho)  # of a mean over an AR(1) series
+    assert found.attrs["min_ess_bulk"] == pytest.approx(exact, rel=0.36)  # three of its sds
 
 
 def test_constant_predictions_are_counted_and_left_out():

@@ -142,7 +142,7 @@ def test_same_seed_same_draws(line):
     assert not np.allclose(first, draws(5))
 
 
-def test_ctrl_c_keeps_the_blocks_that_every_chain_has():
+def test_ctrl_c_keeps_the_blocks_that_every_chain_has(line):
     def chain(number):
         for block in range(1000):
             if number == 0 and block == 3:
@@ -152,7 +152,10 @@ def test_ctrl_c_keeps_the_blocks_that_every_chain_has():
                 time.sleep(0.01)
             yield {"theta": np.zeros((BLOCK, 1)), "lp": np.zeros(BLOCK)} if block else None
 
-    run = run_chains(chain, label="", chains=2, iterations=100, cores=1, progressbar=False)
+    run = run_chains(
+        chain, inference.compile_log_density(line[0]), method="test", settings={"chains": 2},
+        label="", iterations=100, cores=1, progressbar=False,
+    )  # fmt: skip
     assert run.interrupted
     assert len(run.blocks[0]) >= 2
     with pytest.raises(KeyboardInterrupt, match="before every chain had its first draws"):
@@ -184,6 +187,8 @@ def test_single_chain_is_allowed_with_a_warning(line, name, arguments):
     [
         ({"step_size": 0.0}, ValueError, "step_size must be positive and finite, got 0.0"),
         ({"step_size": -0.1}, ValueError, "step_size must be positive and finite, got -0.1"),
+        ({"step_size": np.inf}, ValueError, "step_size must be positive and finite, got inf"),
+        ({"step_size": "0.1"}, TypeError, "step_size must be a number, got '0.1'"),
         ({"n_steps": 0}, ValueError, "n_steps must be at least 1, got 0"),
         ({"n_steps": 2.5}, TypeError, "n_steps must be an integer, got 2.5"),
         ({"tune": -1}, ValueError, "tune must be at least 0, got -1"),

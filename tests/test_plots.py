@@ -105,12 +105,39 @@ def test_bad_animations(changes, message):
         plots.animate_surface(plots.grid(n=5), **(arguments | changes))
 
 
-def test_chain_traces_draw_one_line_per_chain(ax):
+def test_chain_traces_draw_the_points_of_each_chain(ax):
     values = xr.DataArray(np.zeros((3, 7)), dims=("chain", "draw"), coords={"chain": range(3)})
-    plots.chain_traces(values, "p at the origin", ax=ax, legend=True)
+    plots.chain_traces(values, "p at the origin", most=4, ax=ax, legend=True)
     assert [line.get_label() for line in ax.lines] == ["chain 1", "chain 2", "chain 3"]
-    assert list(ax.lines[0].get_xdata()) == list(range(1, 8))
+    assert list(ax.lines[0].get_xdata()) == [1, 3, 5, 7]
+    assert len({line.get_marker() for line in ax.lines}) == 3
     assert ax.get_ylabel() == "p at the origin"
+
+
+def test_running_means_end_at_the_means(ax):
+    values = xr.DataArray(
+        np.random.default_rng(0).normal(size=(2, 9)), dims=("chain", "draw"),
+        coords={"chain": range(2), "draw": np.arange(0, 45, 5)},  # thinned
+    )  # fmt: skip
+    plots.running_means(values, "mean", ax=ax, legend=True)
+    for line, chain in zip(ax.lines, values.to_numpy(), strict=True):
+        assert line.get_ydata()[0] == chain[0]
+        assert line.get_ydata()[-1] == pytest.approx(chain.mean())
+        assert list(line.get_xdata()) == list(range(1, 42, 5))
+
+
+def test_outlined_points_stand_out(ax):
+    X, y = np.zeros((2, 2)), np.array([0, 1])
+    plots.classification_data(X, y, ax=ax, outlined=True)
+    assert all(c.get_linewidth()[0] == 0.8 for c in ax.collections)
+
+
+def test_uncertainty_ticks_do_not_repeat(ax):
+    where = plots.grid(n=5)
+    plots.uncertainty_surface(where, np.linspace(1, 1.04, 25), "R-hat", vmin=1.0, ax=ax)
+    ax.figure.canvas.draw()
+    ticks = [t.get_text() for t in ax.figure.axes[1].get_yticklabels()]
+    assert len(ticks) == len(set(ticks)) >= 4
 
 
 def test_tempering_ladder_shows_rates_between_levels():
