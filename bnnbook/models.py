@@ -312,8 +312,8 @@ def hierarchical_mlp_classifier(
     about one group's weights. Where they say much, the centred one, which draws
     :math:`W^l_g \\sim N(\\mu^l, \\sigma^l)` itself, or the one centred in location only,
     :math:`W^l_g = \\sigma^l \\odot \\epsilon^l_g` with
-    :math:`\\epsilon^l_g \\sim N(\\mu^l / \\sigma^l, 1)`, is easier to sample; the model is the same.
-    For groups that were not in the data, see :func:`bnnbook.predict.new_groups`.
+    :math:`\\epsilon^l_g \\sim N(\\mu^l / \\sigma^l, 1)`, is easier to sample; the model stays
+    the same. For groups that were not in the data, see :func:`bnnbook.predict.new_groups`.
 
     Parameters
     ----------

@@ -179,8 +179,9 @@ def test_a_group_of_one_class_is_allowed_when_asked_for():
 def test_networks_without_pooling_are_separate_models():
     model = models.hierarchical_mlp_classifier(X, Y, HIDDEN, pooling="none")
     point = random_point(model)
+    weights = point.items()
     one_by_one = sum(
-        models.mlp_classifier(X[g], Y[g], HIDDEN).compile_logp()({k: v[g] for k, v in point.items()})
+        models.mlp_classifier(X[g], Y[g], HIDDEN).compile_logp()({k: v[g] for k, v in weights})
         for g in range(GROUPS)
     )
     assert model.compile_logp()(point) == pytest.approx(one_by_one, rel=1e-10)
@@ -232,12 +233,20 @@ LONG = {"X": LONG_X, "y": LONG_Y, "group": UNEQUAL}
         ({"X": BAD_X}, ValueError, "X must be finite, got nan in row 8, column 0"),
         ({"group": [1, 2, 3]}, ValueError, r"one label per group, shape \(4,\), got \(3,\)"),
         ({"group": [1, 2, 3, 3]}, ValueError, "group must name each group once, got a label twice"),
-        (LONG | {"group": UNEQUAL[:5]}, ValueError, r"one label per row, shape \(11,\), got \(5,\)"),
+        (
+            LONG | {"group": UNEQUAL[:5]},
+            ValueError,
+            r"one label per row, shape \(11,\), got \(5,\)",
+        ),
         (LONG | {"group": np.ones(11)}, TypeError, "group must hold labels, .* got float64"),
         ({"pooling": "some"}, ValueError, "pooling must be one of partial, .* got 'some'"),
         ({"sd_per": "weight"}, ValueError, "sd_per must be one of layer, unit, got 'weight'"),
         ({"group_sd": 0.0}, ValueError, "group_sd must be positive and finite, got 0.0"),
-        ({"centred": "scale"}, ValueError, "centred must be True, False or 'location', got 'scale'"),
+        (
+            {"centred": "scale"},
+            ValueError,
+            "centred must be True, False or 'location', got 'scale'",
+        ),
         ({"centred": (True, True)}, ValueError, "for each of the 3 layers .* got 2"),
         ({"prior_sd": (1.0, 1.0)}, ValueError, "one number for each of the 3 layers"),
         ({"hidden": ()}, ValueError, "hidden must name at least one layer"),
