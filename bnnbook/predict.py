@@ -376,8 +376,8 @@ def new_groups(
         dims = ("chain", "draw", *model.named_vars_to_dims[rv.name])
         variables[rv.name] = (dims, drawn.reshape(*values[0].shape[:2], *shape))
     labels = {d: np.asarray(c) for d, c in model.coords.items() if c is not None}
-    drawn = xr.Dataset(variables)
-    return dataset.assign(drawn).assign_coords({d: labels[d] for d in drawn.dims if d in labels})
+    result = dataset.assign(xr.Dataset(variables).data_vars)
+    return result.assign_coords({d: labels[str(d)] for d in result.dims if d in labels})
 
 
 def _row_count(model: pm.Model, row_axis: Mapping[str, int]) -> int:
