@@ -399,7 +399,10 @@ def group_panels(
         if where is not None:
             probability_surface(where, np.asarray(surfaces)[number], ax=ax, colorbar=False)
             ax.set(xlim=where.x[[0, -1]], ylim=where.y[[0, -1]])
-        classification_data(X, y, ax=ax, size=8, legend=False)
+        classification_data(X, y, ax=ax, size=8 if where is None else 14, legend=False)
+        if where is not None:  # points in the colours of the surface need an edge to be seen
+            for points in ax.collections[-2:]:
+                points.set(edgecolor="white", linewidth=0.6, alpha=1.0)
         ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
         ax.set_title(title, pad=3)
         ax.label_outer()
@@ -443,5 +446,5 @@ def scale_posteriors(
         density = np.sqrt(2 / np.pi) / prior_sd * np.exp(-0.5 * (x / prior_sd) ** 2)
         ax.plot(x, density, color="black", linestyle="--", label="prior")
         ax.set(xlabel=label, ylabel="density" if i == 0 else "", xlim=(0, x[-1]))
-        ax.legend(loc="upper right")
+    axes[0].legend(loc="upper right")
     return axes
