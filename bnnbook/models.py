@@ -292,7 +292,7 @@ def hierarchical_mlp_classifier(
     activation: str = "tanh",
     bias: bool = False,
     pooling: str = "partial",
-    centred: bool = False,
+    centred: bool | str | Sequence[bool | str] = False,
     sd_per: str = "layer",
     prior_sd: float | Sequence[float] | str = 1.0,
     group_sd: float = 1.0,
@@ -308,9 +308,12 @@ def hierarchical_mlp_classifier(
         \\epsilon^l_g \\sim N(0, 1),
 
     with tau = ``prior_sd`` and s = ``group_sd``; labels are Bernoulli. This is the non-centred
-    parameterisation (Papaspiliopoulos, Roberts and Skold 2007); the centred one draws
-    :math:`W^l_g \\sim N(\\mu^l, \\sigma^l)` instead. For groups that were not in the data, see
-    :func:`bnnbook.predict.new_groups`.
+    parameterisation (Papaspiliopoulos, Roberts and Skold 2007), best where the data say little
+    about one group's weights. Where they say much, the centred one, which draws
+    :math:`W^l_g \\sim N(\\mu^l, \\sigma^l)` itself, or the one centred in location only,
+    :math:`W^l_g = \\sigma^l \\odot \\epsilon^l_g` with
+    :math:`\\epsilon^l_g \\sim N(\\mu^l / \\sigma^l, 1)`, is easier to sample; the model stays
+    the same. For groups that were not in the data, see :func:`bnnbook.predict.new_groups`.
 
     Parameters
     ----------
@@ -330,8 +333,9 @@ def hierarchical_mlp_classifier(
     pooling : {"partial", "none", "complete"}
         The hierarchy above; separate networks, :math:`W^l_g \\sim N(0, \\tau_l^2)`; or one network
         for all groups, :math:`W^l \\sim N(0, \\tau_l^2)`.
-    centred : bool
-        Which of the two parameterisations of partial pooling.
+    centred : bool or "location", or a sequence of them
+        The parameterisation of partial pooling: one for all layers or one for each (hidden layers
+        first, output last).
     sd_per : {"layer", "unit"}
         One group sd for each layer, or one for each unit and the weights into it.
     prior_sd : float, sequence of float, or "1/sqrt(fan_in)"
@@ -373,6 +377,7 @@ def hierarchical_mlp_classifier(
     X, y, labels, index = _check_groups(X, y, group, allow_single_class=allow_single_class)
     n_features = X.shape[-1]
     sds = _layer_sds(prior_sd, [n_features, *widths])
+    layers_centred = _check_centred(centred, len(sds))
     long = index is not None
     coords: dict[str, Any] = {"group": labels, "obs_id": np.arange(X.shape[-2])}
     coords["feature"] = np.arange(n_features)
@@ -386,27 +391,33 @@ def hierarchical_mlp_classifier(
         if long:
             select = pm.Data("group_index", index, dims="obs_id")
 
-        def weights(name: str, dims: tuple[str, ...], tau: np.float64, sd: Any) -> TensorVariable:
+        def weights(
+            name: str, dims: tuple[str, ...], tau: np.float64, sd: Any, centring: bool | str
+        ) -> TensorVariable:
             if pooling != "partial":
                 own = ("group", *dims) if pooling == "none" else dims
                 return pm.Normal(name, 0.0, tau, dims=own)
             mu = pm.Normal(f"{name}_mu", 0.0, tau, dims=dims)
-            if centred:
+            if centring is True:
                 return pm.Normal(name, mu, sd, dims=("group", *dims))
-            offset = pm.Normal(f"{name}_offset", 0.0, np.float64(1.0), dims=("group", *dims))
-            return pm.Deterministic(name, mu + sd * offset, dims=("group", *dims))
+            located = centring == "location"
+            centre = mu / sd if located else 0.0
+            offset = pm.Normal(f"{name}_offset", centre, np.float64(1.0), dims=("group", *dims))
+            w = sd * offset if located else mu + sd * offset
+            return pm.Deterministic(name, w, dims=("group", *dims))
 
         h, below = inputs.T if long else inputs.mT, "feature"
-        for suffix, tau in zip([*range(1, len(widths) + 1), "_out"], sds, strict=True):
+        suffixes = [*range(1, len(widths) + 1), "_out"]
+        for suffix, tau, centring in zip(suffixes, sds, layers_centred, strict=True):
             unit = () if suffix == "_out" else (f"hidden_{suffix}",)
             sd = None
             if pooling == "partial":
                 sd_dims = unit if sd_per == "unit" else ()
                 sd = pm.HalfNormal(f"w{suffix}_sd", np.float64(group_sd), dims=sd_dims)
-            w = weights(f"w{suffix}", (below, *unit), tau, sd)
+            w = weights(f"w{suffix}", (below, *unit), tau, sd, centring)
             h = _grouped_dot(w, h, select, grouped=pooling != "complete", output=not unit)
             if bias:
-                b = weights(f"b{suffix}", unit, tau, sd)
+                b = weights(f"b{suffix}", unit, tau, sd, centring)
                 own = long and pooling != "complete"
                 h = h + (b.T[..., select] if own else b[..., None])
             if unit:
@@ -470,6 +481,20 @@ def _layer_sds(prior_sd: float | Sequence[float] | str, fan_in: Sequence[int]) -
         raise ValueError(f"prior_sd must be positive and finite, got {prior_sd!r}")
     # PyTensor keeps a Python float as float32 where that is exact, and then its log is too
     return [np.float64(sd) for sd in sds]
+
+
+def _check_centred(centred: bool | str | Sequence[bool | str], layers: int) -> list[bool | str]:
+    """Parameterisation of each layer, output layer last."""
+    per_layer = [centred] * layers if isinstance(centred, bool | str) else list(centred)
+    if len(per_layer) != layers:
+        raise ValueError(
+            f"centred must give one parameterisation for each of the {layers} layers "
+            f"(hidden and output), got {len(per_layer)}"
+        )
+    for value in per_layer:
+        if not (isinstance(value, bool) or value == "location"):
+            raise ValueError(f"centred must be True, False or 'location', got {value!r}")
+    return per_layer
 
 
 def _check_hidden(hidden: Sequence[int]) -> tuple[int, ...]:

@@ -37,12 +37,15 @@ __all__ = [
     "densities",
     "elbo_trace",
     "grid",
+    "group_panels",
     "images",
     "lines",
+    "paired",
     "probability_surface",
     "reliability",
     "risk_coverage",
     "running_means",
+    "scale_posteriors",
     "spread",
     "surface_panels",
     "symmetry",
@@ -521,3 +524,70 @@ def class_bars(draws: np.ndarray, *, label: int, ax: Axes | None = None) -> Axes
     ax.set(xticks=range(len(mean)), ylim=(0, 1.02), xlabel="class")
     ax.tick_params(labelsize=8)
     return ax
+
+
+def group_panels(
+    groups: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    axes: Sequence[Axes],
+    where: Grid | None = None,
+    surfaces: Any = None,
+) -> Sequence[Axes]:
+    """One panel for each group of points (n, 2) and labels (n,), on the same axes.
+
+    ``surfaces`` (group, n * n) are class-1 probabilities at the points of ``where``, drawn
+    underneath.
+    """
+    for number, (ax, (title, (X, y))) in enumerate(zip(axes, groups.items(), strict=True)):
+        if where is not None:
+            probability_surface(where, np.asarray(surfaces)[number], ax=ax, colorbar=False)
+            ax.set(xlim=where.x[[0, -1]], ylim=where.y[[0, -1]])
+        classification_data(X, y, ax=ax, size=8 if where is None else 14, legend=False)
+        if where is not None:  # points in the colours of the surface need an edge to be seen
+            for points in ax.collections[-2:]:
+                points.set(edgecolor="white", linewidth=0.6, alpha=1.0)
+        ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+        ax.set_title(title, pad=3)
+        ax.label_outer()
+    figure = axes[0].figure
+    if where is None:
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=2, markerscale=2)
+    else:
+        bar = figure.colorbar(
+            axes[0].collections[0], ax=list(axes), ticks=np.linspace(0, 1, 6), fraction=0.03
+        )
+        bar.set_label("probability of class 1")
+    return axes
+
+
+def paired(
+    baseline: Any, others: Mapping[str, Any], xlabel: str, ylabel: str, *, ax: Axes | None = None
+) -> Axes:
+    """Scores of other methods against a baseline's, one point per group; below the line is less."""
+    ax = ax or plt.gca()
+    x = np.asarray(baseline, dtype=float)
+    for i, (label, values) in enumerate(others.items()):
+        ax.plot(
+            x, np.asarray(values), "os^Dv"[i % 5], linestyle="none", color=LINES[i], markersize=5,
+            alpha=0.8, label=label,
+        )  # fmt: skip
+    ends = [0.0, 1.05 * max(x.max(), *(np.max(values) for values in others.values()))]
+    ax.plot(ends, ends, color="grey", linewidth=1, linestyle="-", label="no difference")
+    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=ends, ylim=ends, aspect="equal")
+    return ax
+
+
+def scale_posteriors(
+    scales: Mapping[str, Any], prior_sd: float, *, axes: Sequence[Axes]
+) -> Sequence[Axes]:
+    """Histograms of posterior draws of scales, with the half-normal prior's density."""
+    for i, (ax, (label, draws)) in enumerate(zip(axes, scales.items(), strict=True)):
+        values = np.asarray(draws).ravel()
+        ax.hist(values, bins=40, density=True, color=LINES[i], alpha=0.6, label="posterior")
+        x = np.linspace(0, ax.get_xlim()[1], 200)
+        density = np.sqrt(2 / np.pi) / prior_sd * np.exp(-0.5 * (x / prior_sd) ** 2)
+        ax.plot(x, density, color="black", linestyle="--", label="prior")
+        ax.set(xlabel=label, ylabel="density" if i == 0 else "", xlim=(0, x[-1]))
+    axes[0].legend(loc="upper right")
+    return axes

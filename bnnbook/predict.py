@@ -15,12 +15,13 @@ import pymc as pm
 import xarray as xr
 from pytensor.compile import SharedVariable
 from pytensor.graph.replace import graph_replace
-from pytensor.graph.traversal import graph_inputs
+from pytensor.graph.traversal import ancestors, graph_inputs
+from pytensor.tensor.random.basic import NormalRV
 from pytensor.tensor.random.type import RandomType
 
 from bnnbook.inference.log_density import jax_function, precision
 
-__all__ = ["Predictor", "compile_predictor"]
+__all__ = ["Predictor", "compile_predictor", "new_groups"]
 
 ROWS = 2048  # rows per compiled call: one draw's activations then stay in a core's cache
 DRAWS = 64  # draws per compiled call
@@ -99,15 +100,7 @@ class Predictor:
 
     def _draws(self, posterior: xr.DataTree | xr.Dataset) -> tuple[dict[str, Any], xr.Dataset]:
         """Free variables by name, (draws, ...), and the (chain, draw) labels."""
-        if isinstance(posterior, xr.DataTree):
-            group = posterior.children.get("posterior", posterior)
-            dataset = group.to_dataset()
-        else:
-            dataset = posterior
-        missing = [name for name in self.parameters if name not in dataset.data_vars]
-        if missing:
-            present = ", ".join(sorted(map(str, dataset)))
-            raise ValueError(f"posterior lacks {', '.join(missing)}; it has {present}")
+        dataset = _posterior_with(posterior, self.parameters)
         stacked = {}
         for name in self.parameters:
             value = dataset[name].transpose("chain", "draw", ...)
@@ -205,6 +198,19 @@ class Predictor:
         dataset = xr.Dataset(variables).assign_coords(index.coords)
         labels = {d: c for d, c in self._coords.items() if dataset.sizes.get(d) == len(c)}
         return dataset.assign_coords(labels)
+
+
+def _posterior_with(posterior: xr.DataTree | xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """The posterior as a Dataset, which must have the variables ``names``."""
+    if isinstance(posterior, xr.DataTree):
+        dataset = posterior.children.get("posterior", posterior).to_dataset()
+    else:
+        dataset = posterior
+    missing = [name for name in names if name not in dataset.data_vars]
+    if missing:
+        present = ", ".join(sorted(map(str, dataset)))
+        raise ValueError(f"posterior lacks {', '.join(missing)}; it has {present}")
+    return dataset
 
 
 def _mean(dataset: xr.Dataset) -> xr.Dataset:
@@ -313,6 +319,81 @@ def compile_predictor(
         _call=jax.jit(call),
         dtype=dtype,
     )
+
+
+def new_groups(
+    model: pm.Model, posterior: xr.DataTree | xr.Dataset, *, dim: str = "group", seed: int
+) -> xr.Dataset:
+    r"""Draw the variables of groups without data, given what all groups have in common.
+
+    For each draw of the shared variables :math:`\phi` (means and sds of the weights), the new
+    groups' own are drawn from their prior, so that together they are draws from
+
+    .. math:: p(w_{new} \mid D) = \int p(w_{new} \mid \phi) \, p(\phi \mid D) \, d\phi .
+
+    Parameters
+    ----------
+    model : pymc.Model
+        A model of the new groups, as many as wanted: built like the one that was fitted, with the
+        new groups' inputs. Its labels are not used.
+    posterior : DataTree with a ``posterior`` group, or Dataset
+        Draws of the shared variables from the fit to other groups; the rest is ignored.
+    dim : str
+        Dim of the groups. Variables with it must be normal, given the others.
+    seed : int
+
+    Returns
+    -------
+    xarray.Dataset
+        Free variables of ``model`` (chain, draw, ...): input to its :func:`compile_predictor`.
+
+    Raises
+    ------
+    ValueError
+        If groups have no variables of their own or none in common, a variable of a group is not
+        normal or depends on another one of the group's, or the posterior lacks a shared variable.
+    """
+    own = [rv for rv in model.free_RVs if dim in model.named_vars_to_dims.get(rv.name, ())]
+    if not own:
+        raise ValueError(f"model must have free variables with dim {dim!r}, got none")
+    shared = [rv for rv in model.free_RVs if rv not in own]
+    if not shared:
+        raise ValueError(f"model must have free variables without dim {dim!r}, got none to learn")
+    for rv in own:
+        if rv.owner is None or not isinstance(rv.owner.op, NormalRV):
+            raise ValueError(f"variables with dim {dim!r} must be normal, {rv.name} is not")
+        if any(other in ancestors(rv.owner.inputs) for other in own):
+            raise ValueError(f"{rv.name} must depend on shared variables only")
+    dataset = _posterior_with(posterior, [rv.name for rv in shared])
+    dataset = dataset[[rv.name for rv in shared]].transpose("chain", "draw", ...)
+
+    inputs = {rv: rv.type() for rv in shared}
+    graphs = [part for rv in own for part in rv.owner.op.dist_params(rv.owner)]
+    graphs = graph_replace(graphs, inputs, strict=False)
+    rest = [v for v in graph_inputs(graphs) if isinstance(v, SharedVariable)]
+    if rest:
+        constants = {v: v.type.filter_variable(v.get_value()) for v in rest}
+        graphs = graph_replace(graphs, constants, strict=False)
+    function = jax_function(list(inputs.values()), graphs)
+    values = [jnp.asarray(dataset[rv.name].to_numpy()) for rv in shared]
+    flat = [value.reshape(-1, *value.shape[2:]) for value in values]
+    parts = [np.asarray(part) for part in jax.jit(jax.vmap(function))(*flat)]
+
+    rng = np.random.default_rng(seed)
+    variables = {}
+    for rv, loc, scale in zip(own, parts[::2], parts[1::2], strict=True):
+        lengths = (model.dim_lengths[d] for d in model.named_vars_to_dims[rv.name])
+        shape = tuple(
+            int(n.get_value() if isinstance(n, SharedVariable) else n.data) for n in lengths
+        )
+        mean, sd = (a.reshape(len(a), *[1] * (len(shape) + 1 - a.ndim), *a.shape[1:])
+                    for a in (loc, scale))  # fmt: skip
+        drawn = mean + sd * rng.standard_normal((len(loc), *shape))
+        dims = ("chain", "draw", *model.named_vars_to_dims[rv.name])
+        variables[rv.name] = (dims, drawn.reshape(*values[0].shape[:2], *shape))
+    labels = {d: np.asarray(c) for d, c in model.coords.items() if c is not None}
+    result = dataset.assign(xr.Dataset(variables).data_vars)
+    return result.assign_coords({d: labels[str(d)] for d in result.dims if d in labels})
 
 
 def _row_count(model: pm.Model, row_axis: Mapping[str, int]) -> int:

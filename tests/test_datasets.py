@@ -1,4 +1,4 @@
-"""Two moons, boxes, and that the light modules stay light."""
+"""Two moons, grouped moons, boxes, and that the light modules stay light."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn.datasets import make_moons
+from sklearn.preprocessing import scale
 
 from bnnbook import datasets
 
@@ -44,6 +45,56 @@ def test_seed_decides():
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         datasets.two_moons(**arguments, seed=0)
+
+
+def grouped_moons_with_the_global_seed(n_groups):
+    """The tutorial's recipe: points, standardised and turned, from NumPy's global generator."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(31)  # noqa: NPY002
+    inputs, labels = [], []
+    for _ in range(n_groups):
+        X, y = make_moons(noise=0.3, n_samples=100)
+        angle = np.radians(np.random.randn() * 90.0)  # noqa: NPY002
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        inputs.append(scale(X).dot(turn))
+        labels.append(y)
+    np.random.set_state(state)  # noqa: NPY002
+    return np.stack(inputs), np.stack(labels)
+
+
+def test_grouped_moons_are_the_tutorials():
+    data = datasets.grouped_moons(seed=31)
+    X, y = grouped_moons_with_the_global_seed(18)
+    np.testing.assert_array_equal(np.concatenate([data.X_train, data.X_test], axis=1), X)
+    np.testing.assert_array_equal(np.concatenate([data.y_train, data.y_test], axis=1), y)
+    # pinned, should make_moons ever draw in another order
+    np.testing.assert_allclose(data.X_train[0, 0], [0.039344252309183, -1.138389199927614])
+    np.testing.assert_allclose(data.X_test[17, -1], [0.564177344745161, 0.263789328887728])
+    np.testing.assert_allclose(data.degrees[[0, -1]], [184.5580141135113, -1.319072339437847])
+    ones = [22, 21, 26, 24, 26, 31, 22, 27, 30, 27, 24, 28, 24, 23, 24, 27, 28, 24]
+    assert data.y_train.sum(axis=1).tolist() == ones
+
+
+def test_another_group_leaves_the_first_ones_alone():
+    few, more = datasets.grouped_moons(18, seed=31), datasets.grouped_moons(19, seed=31)
+    assert few.X_train.shape == few.X_test.shape == (18, 50, 2)
+    np.testing.assert_array_equal(few.X_train, more.X_train[:18])
+    np.testing.assert_array_equal(few.degrees, more.degrees[:18])
+    assert not np.allclose(few.X_train[0], datasets.grouped_moons(1, seed=30).X_train[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_groups": 0}, "n_groups must be an integer of at least 1, got 0"),
+        ({"n_per_group": 3}, "n_per_group must be an integer of at least 4, got 3"),
+        ({"n_groups": 2.0}, "n_groups must be an integer of at least 1, got 2.0"),
+        ({"noise": float("nan")}, "noise must be finite and at least 0, got nan"),
+    ],
+)
+def test_bad_grouped_moons(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.grouped_moons(**arguments, seed=0)
 
 
 def test_boxes_hold_a_quarter_each_and_leave_a_gap():

@@ -148,9 +148,16 @@ def test_ensemble_has_one_member_per_chain(net):
     assert np.ptp(fit["posterior"]["w1"].to_numpy(), axis=0).max() > 0.1
 
 
-def test_nuts_is_the_closed_form_posterior(line):
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_nuts_is_the_closed_form_posterior(line, dtype):
     model, mean, covariance, _ = line
-    fit = inference.sample_nuts(model, draws=1000, tune=500, chains=4, seed=3, progressbar=False)
+    fit = inference.sample_nuts(
+        model, draws=1000, tune=500, chains=4, seed=3, dtype=dtype, progressbar=False
+    )
+    assert fit["posterior"]["beta"].dtype == np.float64
+    if dtype == "float32":  # sampled, and not only stored, in single precision
+        beta = fit["posterior"]["beta"].to_numpy()
+        np.testing.assert_array_equal(beta, beta.astype(np.float32))
     draws = fit["posterior"]["beta"].to_numpy().reshape(-1, 2)
     n_effective = 1500  # well below what NUTS reaches on a two-dimensional normal
     z = (draws.mean(axis=0) - mean) / np.sqrt(np.diag(covariance) / n_effective)
@@ -294,6 +301,8 @@ def test_bad_nuts_arguments(net):
             inference.sample_nuts(net, seed=0, **{name: 0})
     with pytest.raises(ValueError, match=r"target_accept must lie in \(0, 1\), got 1.0"):
         inference.sample_nuts(net, seed=0, target_accept=1.0)
+    with pytest.raises(ValueError, match="dtype must be 'float64' or 'float32', got 'float16'"):
+        inference.sample_nuts(net, seed=0, dtype="float16")
 
 
 def test_annealing_fractions_are_checked():

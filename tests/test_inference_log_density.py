@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from bnnbook import models
 from bnnbook.inference import compile_log_density
@@ -117,6 +117,36 @@ def test_minibatch_gradients_over_a_partition_average_to_the_full_one(own_miniba
     # without N/n, three times too small, the check above must fail
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(mean * BATCH / N, expected, rtol=0.5)
+
+
+def bernoulli_model(logits, y):
+    with pm.Model() as model:
+        f = pm.Normal("f", 0.0, 1e4, shape=len(logits))
+        pm.Bernoulli("obs", logit_p=f, observed=y)
+    return model
+
+
+def test_bernoulli_without_branches_is_pymcs():
+    logits = np.concatenate([np.linspace(-40, 40, 401), [-1e-9, 0.0, 1e-9]])
+    y = (np.arange(len(logits)) % 3 == 0).astype(int)
+    model = bernoulli_model(logits, y)
+    density = compile_log_density(model)
+    pymcs = model.compile_logp(vars=model.observed_RVs)({"f": logits})
+    got = float(density.log_likelihood(jnp.asarray(logits), density.data))
+    assert got == pytest.approx(float(pymcs), abs=1e-10 * abs(float(pymcs)))
+    gradient = jax.grad(density.log_likelihood)(jnp.asarray(logits), density.data)
+    np.testing.assert_allclose(gradient, y - special.expit(logits), atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bernoulli_is_stable_at_extreme_logits(dtype):
+    logits, y = np.array([1000.0, -1000.0, 1000.0, -1000.0]), np.array([1, 1, 0, 0])
+    density = compile_log_density(bernoulli_model(logits, y))
+    with jax.enable_x64(dtype == "float64"):
+        theta, data = jnp.asarray(logits, dtype), tuple(jnp.asarray(a) for a in density.data)
+        value, gradient = jax.value_and_grad(density.log_likelihood)(theta, data)
+    assert float(value) == pytest.approx(-2000.0, rel=1e-6)  # right, wrong, wrong, right
+    np.testing.assert_allclose(gradient, [0, 1, -1, 0], atol=1e-6)
 
 
 def test_rows_from_two_minibatch_calls_are_refused():

@@ -152,3 +152,38 @@ def test_tempering_ladder_shows_rates_between_levels():
     np.testing.assert_allclose(x, [0.5, 1.5])
     np.testing.assert_allclose(y, [0.4, 0.6])
     plt.close(fig)
+
+
+def test_group_panels_draw_each_groups_own_points():
+    rng = np.random.default_rng(0)
+    groups = {f"group {g}": (rng.normal(size=(6, 2)) + g, np.tile([0, 1], 3)) for g in range(3)}
+    fig, axes = plt.subplots(1, 3)
+    plots.group_panels(groups, axes=axes)
+    for ax, (title, (X, _)) in zip(axes, groups.items(), strict=True):
+        assert ax.get_title() == title
+        drawn = np.concatenate([c.get_offsets() for c in ax.collections])
+        np.testing.assert_allclose(np.sort(drawn[:, 0]), np.sort(X[:, 0]))
+    assert len(fig.legends[0].get_texts()) == 2
+    where = plots.grid((-1, 1), (-1, 1), 4)
+    fig, axes = plt.subplots(1, 3)
+    plots.group_panels(groups, axes=axes, where=where, surfaces=rng.random((3, 16)))
+    assert axes[0].get_xlim() == (-1, 1)
+    assert fig.axes[-1].get_ylabel() == "probability of class 1"
+    plt.close("all")
+
+
+def test_paired_scores_share_one_scale(ax):
+    plots.paired([0.2, 0.4], {"ours": [0.1, 0.3], "other": [0.8, 0.5]}, "a", "b", ax=ax)
+    assert ax.get_xlim() == ax.get_ylim() == (0.0, pytest.approx(0.84))
+    ours = ax.get_lines()[0]
+    np.testing.assert_array_equal(ours.get_xdata(), [0.2, 0.4])
+    np.testing.assert_array_equal(ours.get_ydata(), [0.1, 0.3])
+
+
+def test_scale_posteriors_show_the_prior(ax):
+    draws = np.abs(np.random.default_rng(0).normal(size=(2, 500)))
+    plots.scale_posteriors({"$\\sigma$": draws}, 2.0, axes=[ax])
+    x, density = ax.get_lines()[0].get_data()
+    assert x[0] == 0
+    assert density[0] == pytest.approx(np.sqrt(2 / np.pi) / 2)
+    assert sum(p.get_width() * p.get_height() for p in ax.patches) == pytest.approx(1)

@@ -185,3 +185,81 @@ def test_single_precision_follows_double_precision():
     np.testing.assert_allclose(single, double, atol=2e-6)
     with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64', got 'half'"):
         predict.compile_predictor(model, outputs, dtype="half")
+
+
+@pytest.mark.parametrize(
+    ("centred", "sd_per"),
+    [(False, "layer"), (True, "unit"), ("location", "unit"), ((False, "location"), "layer")],
+)
+def test_new_groups_come_from_the_common_distribution(centred, sd_per):
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(3, 4, 2)), np.tile([0, 1], (3, 2))
+    build = {"hidden": (3,), "centred": centred, "sd_per": sd_per, "bias": True}
+    shapes = {"w1_mu": (2, 3), "b1_mu": (3,), "w_out_mu": (3,), "b_out_mu": ()}
+    shapes |= {"w1_sd": (3,) if sd_per == "unit" else (), "w_out_sd": ()}
+    dims_of = {(2, 3): ("feature", "hidden_1"), (3,): ("hidden_1",), (): ()}
+    posterior = xr.Dataset(
+        {
+            name: (("chain", "draw", *dims_of[shape]), abs(rng.normal(size=(1, 40, *shape))))
+            for name, shape in shapes.items()
+        }
+    )
+    new = models.hierarchical_mlp_classifier(X[:, :2], y[:, :2], group=list("uvw"), **build)
+    many = models.hierarchical_mlp_classifier(
+        np.repeat(X[:1], 500, axis=0), np.repeat(y[:1], 500, axis=0), **build
+    )
+    found = predict.new_groups(many, posterior, seed=1)
+    for layer in ("1", "_out"):
+        for name in (f"w{layer}", f"b{layer}"):
+            mu, sd = posterior[f"{name}_mu"], posterior[f"w{layer}_sd"]
+            w = found[name] if name in found else found[f"{name}_offset"]
+            how = (
+                dict(zip(("1", "_out"), centred, strict=True))[layer]
+                if isinstance(centred, tuple)
+                else centred
+            )
+            if how == "location":
+                w = sd * w
+            elif how is False:
+                w = mu + sd * w
+            z = (w - mu) / sd
+            assert z.sizes["group"] == 500
+            # 40 x 500 standard normals for each weight
+            assert float(abs(z.mean(["draw", "group"])).max()) < 4.5 / np.sqrt(40 * 500)
+            assert float(abs((z**2).mean(["draw", "group"]) - 1).max()) < 4.5 * np.sqrt(2 / 20000)
+            # and each draw keeps its own mean and sd: 20 times its standard error would show
+            assert float(abs(z.mean("group")).max()) < 5 / np.sqrt(500)
+    three = predict.new_groups(new, posterior, seed=1)
+    assert three["group"].to_numpy().tolist() == list("uvw")
+    again = predict.new_groups(new, posterior, seed=1)
+    xr.testing.assert_identical(three, again)
+    p = predict.compile_predictor(new, "p")(three, X[:, :3])["p"]
+    assert p.dims == ("chain", "draw", "group", "obs")
+    assert p.shape == (1, 40, 3, 3)
+
+
+def test_new_groups_of_a_model_that_has_none_are_refused():
+    y = np.tile([0, 1], (3, 2))
+    X3 = RNG.normal(size=(3, 4, 2))
+    pooled = models.hierarchical_mlp_classifier(X3, y, (2,), pooling="complete")
+    with pytest.raises(ValueError, match="must have free variables with dim 'group', got none"):
+        predict.new_groups(pooled, xr.Dataset(), seed=0)
+    separate = models.hierarchical_mlp_classifier(X3, y, (2,), pooling="none")
+    with pytest.raises(ValueError, match="without dim 'group', got none to learn"):
+        predict.new_groups(separate, xr.Dataset(), seed=0)
+    partial = models.hierarchical_mlp_classifier(X3, y, (2,))
+    with pytest.raises(ValueError, match="posterior lacks w1_mu, w_out_mu; it has w1_sd, w_out_sd"):
+        predict.new_groups(partial, xr.Dataset({"w1_sd": 1.0, "w_out_sd": 1.0}), seed=0)
+    with pm.Model(coords={"group": range(3)}) as heavy:
+        scale = pm.HalfNormal("scale")
+        effect = pm.StudentT("effect", nu=4, sigma=scale, dims="group")
+        pm.Normal("obs", effect, 1.0, observed=np.zeros(3))
+    with pytest.raises(ValueError, match="with dim 'group' must be normal, effect is not"):
+        predict.new_groups(heavy, xr.Dataset(), seed=0)
+    with pm.Model(coords={"group": range(3)}) as nested:
+        scale = pm.HalfNormal("scale")
+        level = pm.Normal("level", 0.0, scale, dims="group")
+        effect = pm.Normal("effect", level, scale, dims="group")
+        pm.Normal("obs", effect, 1.0, observed=np.zeros(3))
+    with pytest.raises(ValueError, match="effect must depend on shared variables only"):
+        predict.new_groups(nested, xr.Dataset(), seed=0)
