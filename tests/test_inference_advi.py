@@ -125,6 +125,21 @@ def test_bad_options(line, arguments, error, message):
         inference.fit_advi(line[0], 100, **QUIET, **arguments)
 
 
+def test_initial_sd_is_where_the_fit_starts(line):
+    seen = {}
+    for initial_sd in (1e-4, 0.1):
+        tracker = inference.Tracker(sd=lambda state: state.sd["beta"])
+        inference.fit_advi(
+            line[0], 1, initial_sd=initial_sd, callbacks=[tracker], callback_every=1,
+            learning_rate=1e-12, seed=0, progressbar=False,
+        )  # fmt: skip
+        seen[initial_sd] = tracker["sd"][0]
+    for initial_sd, sd in seen.items():
+        np.testing.assert_allclose(sd, initial_sd, rtol=1e-6)
+    with pytest.raises(ValueError, match="initial_sd must be positive and finite, got 0"):
+        inference.fit_advi(line[0], 1, initial_sd=0.0, seed=0)
+
+
 def test_bad_callbacks_and_schedules():
     with pytest.raises(ValueError, match="Tracker needs at least one function"):
         inference.Tracker()

@@ -183,6 +183,7 @@ def fit_advi(
     callbacks: Sequence[Callback] = (),
     callback_every: int = 100,
     n_starts: int = 1,
+    initial_sd: float = INITIAL_SD,
     draws: int = 1000,
     seed: int,
     progressbar: bool = True,
@@ -217,6 +218,8 @@ def fit_advi(
         ends the fit. See :class:`LivePlot` and :class:`MLflowLog`.
     n_starts : int
         Independent starts, of which the best final ELBO (mean over the last tenth) is kept.
+    initial_sd : float
+        Standard deviation of every parameter of the approximation at the start.
     draws : int
         Draws from the fitted approximation.
     seed : int
@@ -241,6 +244,7 @@ def fit_advi(
     n, draws = positive_int("n", n), positive_int("draws", draws)
     n_starts = positive_int("n_starts", n_starts)
     callback_every = positive_int("callback_every", callback_every)
+    initial_sd = positive_number("initial_sd", initial_sd)
     seed = seed_int(seed)
     if optimizer is not None:
         if learning_rate is not None:
@@ -274,7 +278,7 @@ def fit_advi(
     settings = {
         "n": n, "method": method, "batch_size": rows, "n_starts": n_starts, "draws": draws,
         "learning_rate": None if optimizer or callable(learning_rate) else learning_rate,
-        "optimizer": "given" if optimizer else "adam", "kl_annealing": kl_annealing is not None,
+        "initial_sd": initial_sd, "optimizer": "given" if optimizer else "adam", "kl_annealing": kl_annealing is not None,
     }  # fmt: skip
     best: _Run | None = None
     finals = []
@@ -284,7 +288,7 @@ def fit_advi(
         )
         run = _run(
             compiled, density, method, n, block, rates, weights, reporter, optimizer,
-            seed=int(np.random.SeedSequence([seed, start]).generate_state(1)[0]),
+            initial_sd=initial_sd, seed=int(np.random.SeedSequence([seed, start]).generate_state(1)[0]),
             label=method if n_starts == 1 else f"{method} {start + 1}/{n_starts}",
             progressbar=progressbar,
         )  # fmt: skip
@@ -422,11 +426,12 @@ def _adam(params: tuple, grads: tuple, state: tuple, rate: Any) -> tuple[tuple, 
 
 
 def _initial_state(
-    density: LogDensity, method: str, optimizer: Optimizer | None, seed: int
-) -> tuple[tuple, Any]:
+    density: LogDensity, method: str, optimizer: Optimizer | None, seed: int,
+    initial_sd: float = INITIAL_SD,
+) -> tuple[tuple, Any]:  # fmt: skip
     """Means near the model's initial point, jittered to break the network's symmetry."""
     mean = jnp.asarray(density.initial_points(1, jitter=0.5, seed=seed)[0])
-    scale = jnp.full(mean.shape, np.log(np.expm1(INITIAL_SD)))
+    scale = jnp.full(mean.shape, np.log(np.expm1(initial_sd)))
     params = (mean, scale if method == "advi" else jnp.diag(scale))
     if optimizer is not None:
         return params, optimizer.init(params)
@@ -437,10 +442,10 @@ def _initial_state(
 def _run(
     compiled: Callable[..., Any], density: LogDensity, method: str, n: int, block: int,
     rates: np.ndarray, weights: np.ndarray, reporter: Reporter,
-    optimizer: Optimizer | None, *, seed: int, label: str, progressbar: bool,
+    optimizer: Optimizer | None, *, initial_sd: float, seed: int, label: str, progressbar: bool,
 ) -> _Run:  # fmt: skip
     """Run the compiled blocks until done, stopped or interrupted."""
-    state = _initial_state(density, method, optimizer, seed)
+    state = _initial_state(density, method, optimizer, seed, initial_sd)
     keys = jax.random.split(jax.random.key(seed), -(-n // block))
     elbo, seconds = np.empty(n), np.empty(n)
     done, ended = 0, "finished"
