@@ -280,7 +280,7 @@ def mlp_regression(
                 "mu", centre + spread * _dense(h, "_out", head, sds[-1], bias).T, dims=dims
             )
         else:
-            mu = h[0]  # its shape, for constant scales
+            mu = X[:, 0]  # of mu's shape, for constant scales
         if heteroskedastic:
             scale = spread * link(_dense(h, "_scale", head, scale_sd, bias).T, floor)
         elif known is not None:

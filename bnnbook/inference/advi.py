@@ -278,17 +278,19 @@ def fit_advi(
     settings = {
         "n": n, "method": method, "batch_size": rows, "n_starts": n_starts, "draws": draws,
         "learning_rate": None if optimizer or callable(learning_rate) else learning_rate,
-        "initial_sd": initial_sd, "optimizer": "given" if optimizer else "adam", "kl_annealing": kl_annealing is not None,
+        "optimizer": "given" if optimizer else "adam", "kl_annealing": kl_annealing is not None,
+        "initial_sd": initial_sd,
     }  # fmt: skip
     best: _Run | None = None
     finals = []
     for start in range(n_starts):
+        start_seed = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
         reporter = Reporter(
             callbacks, method=method, settings=settings, default_every=callback_every
         )
         run = _run(
             compiled, density, method, n, block, rates, weights, reporter, optimizer,
-            initial_sd=initial_sd, seed=int(np.random.SeedSequence([seed, start]).generate_state(1)[0]),
+            initial_sd=initial_sd, seed=start_seed,
             label=method if n_starts == 1 else f"{method} {start + 1}/{n_starts}",
             progressbar=progressbar,
         )  # fmt: skip
