@@ -290,14 +290,16 @@ def mlp_regression(
             scale = spread * (floor + noise) + pt.zeros_like(mu)
         if marginal_output:
             pm.Deterministic("sigma", scale, dims=dims)
-            features = pt.concatenate([h, pt.ones_like(h[:1])]) if bias else h
-            seen, noise_sds = graph_replace(
-                [features, scale / spread], {X: pt.constant(train_X)}, strict=False
-            )
+            at_train = {X: pt.constant(train_X)}
+            seen, noise_sds = graph_replace([h, scale / spread], at_train, strict=False)
+            if bias:
+                seen = pt.concatenate([seen, np.ones((1, len(train_X)))])
             weights = _marginal_head(seen, noise_sds, train_y, sds[-1], spread)
-            pm.Deterministic("mu", centre + spread * (weights @ features), dims=dims)
+            value = weights[:-1] @ h + weights[-1] if bias else weights @ h
+            pm.Deterministic("mu", centre + spread * value, dims=dims)
             return model
-        observe: dict[str, Any] = {"observed": y, "dims": dims, "total_size": total_size}
+        observe: dict[str, Any] = {"observed": y, "total_size": total_size}
+        observe["dims"] = None if minibatch else dims
         if likelihood == "normal":
             sigma = pm.Deterministic("sigma", scale, dims=dims)
             pm.Normal("obs", mu, sigma, **observe)

@@ -200,7 +200,7 @@ def test_interrupted_map_returns_its_last_step(line, monkeypatch):
 
 
 def test_interrupted_nuts_returns_the_draws_that_all_chains_have(line, monkeypatch):
-    monkeypatch.setattr("bnnbook.inference.nuts.progress_bar", pressing_ctrl_c(5))
+    monkeypatch.setattr("bnnbook.inference.chains.progress_bar", pressing_ctrl_c(5))
     fit = inference.sample_nuts(line[0], draws=10_000_000, tune=100, chains=2, cores=2, **QUIET)
     assert fit.attrs["interrupted"]
     draws = fit["posterior"].sizes["draw"]

@@ -111,14 +111,14 @@ def test_variance_is_that_of_draws_and_adding_sd_is_not():
 
 
 def test_variance_of_a_mixture_of_two_normals():
-    """N(-1, 0.5^2) and N(2, 1.5^2) with weights 3 : 1, by hand."""
-    mu, sigma = np.array([-1.0, -1, -1, 2])[:, None], np.array([0.5, 0.5, 0.5, 1.5])[:, None]
+    """N(-1, 0.2^2) and N(2, 1) with weights 3 : 1, by hand."""
+    mu, sigma = np.array([-1.0, -1, -1, 2])[:, None], np.array([0.2, 0.2, 0.2, 1])[:, None]
     parts = uncertainty.variance_decomposition(mu, sigma)
     mean = 0.75 * -1 + 0.25 * 2
-    second = 0.75 * (1 + 0.25) + 0.25 * (4 + 2.25)
+    second = 0.75 * (1 + 0.04) + 0.25 * (4 + 1)
     assert parts.total[0] == pytest.approx(second - mean**2, rel=1e-14)
     assert parts.epistemic[0] == pytest.approx(0.75 * 0.25 * 3**2, rel=1e-14)  # p (1 - p) d^2
-    assert parts.aleatoric[0] == pytest.approx(0.75 * 0.25 + 0.25 * 2.25, rel=1e-14)
+    assert parts.aleatoric[0] == pytest.approx(0.75 * 0.04 + 0.25, rel=1e-14)
     assert np.mean(sigma) + np.var(mu) != pytest.approx(second - mean**2, rel=0.05)  # sd added
     assert np.mean(sigma**2) + np.var(mu, ddof=1) != pytest.approx(second - mean**2, rel=0.05)
 
