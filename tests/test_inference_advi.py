@@ -140,6 +140,23 @@ def test_initial_sd_is_where_the_fit_starts(line):
         inference.fit_advi(line[0], 1, initial_sd=0.0, seed=0)
 
 
+def test_full_rank_can_start_from_mean_field(line):
+    first = inference.fit_advi(line[0], 3000, seed=0, progressbar=False)
+    second = inference.fit_advi(
+        line[0], 1, method="fullrank_advi", start=first, learning_rate=1e-12, seed=0,
+        progressbar=False,
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        second["variational"]["beta"], first["variational"]["beta"], rtol=1e-6
+    )
+    with pytest.raises(TypeError, match="start must be a result of fit_advi, got dict"):
+        inference.fit_advi(line[0], 1, start={}, seed=0)
+    with pm.Model() as other:
+        pm.Normal("obs", pm.Normal("alpha"), 1, observed=np.zeros(3))
+    with pytest.raises(ValueError, match=r"start must be a fit of the same model, with alpha of"):
+        inference.fit_advi(other, 1, start=first, seed=0)
+
+
 def test_bad_callbacks_and_schedules():
     with pytest.raises(ValueError, match="Tracker needs at least one function"):
         inference.Tracker()
