@@ -20,6 +20,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pymc.data import MinibatchOp
+from pytensor.graph.replace import graph_replace
 from pytensor.tensor import TensorVariable
 
 __all__ = [
@@ -162,6 +163,7 @@ def mlp_regression(
     scale_prior_sd: float | None = None,
     noise_sd: float | None = None,
     likelihood: str = "normal",
+    marginal_output: bool = False,
     total_size: int | None = None,
 ) -> pm.Model:
     r"""Build a fully connected network with a normal or Student-t likelihood.
@@ -204,6 +206,12 @@ def mlp_regression(
     likelihood : {"normal", "student_t"}
         The Student-t has nu = 2 + ``nu_excess`` degrees of freedom, ``nu_excess`` ~ Gamma(2, 0.1),
         so that its variance exists; ``sigma`` is its standard deviation.
+    marginal_output : bool
+        Whether to integrate the mean head out of the posterior. Given everything else, its weights
+        are normal; the model then has standard normal ``z_out`` in place of ``w_out`` and
+        ``b_out``, which it maps to draws of just that normal, so ``mu`` has the same posterior as
+        without, and samplers no longer have to follow thin ridges. For normal likelihoods, arrays
+        and one output; the inputs in ``X`` are then for predictions only.
     total_size : int, optional
         Rows in the full data, with minibatch tensors, as in :func:`mlp_classifier`.
 
@@ -211,7 +219,8 @@ def mlp_regression(
     -------
     pymc.Model
         Data ``X`` (obs_id, feature) and ``y`` (obs_id[, output]); weights ``w1``, ..., ``w_out``
-        (hidden_L[, output]); ``w_scale`` and ``b_scale``, or ``noise``; deterministics ``mu`` and
+        (hidden_L[, output]), or ``z_out`` (head,); ``w_scale`` and ``b_scale``, or ``noise``;
+        deterministics ``mu`` and
         ``sigma`` (obs_id[, output]); likelihood ``obs``.
 
     Raises
@@ -248,6 +257,10 @@ def mlp_regression(
     coords["feature"] = np.arange(n_features)
     coords |= {f"hidden_{i}": np.arange(width) for i, width in enumerate(widths, start=1)}
     outputs = () if y.ndim == 1 else ("output",)
+    if marginal_output:
+        _check_marginal(minibatch=minibatch, likelihood=likelihood, shape=y.shape)
+        coords["head"] = [*range((n_features, *widths)[-1]), *(["bias"] if bias else [])]
+        train_X, train_y = X, (y - centre) / spread
     if outputs:
         coords["output"] = np.arange(full_y.shape[1])
     row = None if minibatch else "obs_id"
@@ -262,9 +275,12 @@ def mlp_regression(
             h = act(_dense(h, str(i), (below, f"hidden_{i}"), sd, bias))
             below = f"hidden_{i}"
         head = (below, *outputs)
-        mu = pm.Deterministic(
-            "mu", centre + spread * _dense(h, "_out", head, sds[-1], bias).T, dims=dims
-        )
+        if not marginal_output:
+            mu = pm.Deterministic(
+                "mu", centre + spread * _dense(h, "_out", head, sds[-1], bias).T, dims=dims
+            )
+        else:
+            mu = X[:, 0]  # of mu's shape, for constant scales
         if heteroskedastic:
             scale = spread * link(_dense(h, "_scale", head, scale_sd, bias).T, floor)
         elif known is not None:
@@ -272,7 +288,18 @@ def mlp_regression(
         else:
             noise = pm.HalfNormal("noise", np.float64(1.0), dims=outputs or None)
             scale = spread * (floor + noise) + pt.zeros_like(mu)
-        observe: dict[str, Any] = {"observed": y, "dims": dims, "total_size": total_size}
+        if marginal_output:
+            pm.Deterministic("sigma", scale, dims=dims)
+            at_train = {X: pt.constant(train_X)}
+            seen, noise_sds = graph_replace([h, scale / spread], at_train, strict=False)
+            if bias:
+                seen = pt.concatenate([seen, np.ones((1, len(train_X)))])
+            weights = _marginal_head(seen, noise_sds, train_y, sds[-1], spread)
+            value = weights[:-1] @ h + weights[-1] if bias else weights @ h
+            pm.Deterministic("mu", centre + spread * value, dims=dims)
+            return model
+        observe: dict[str, Any] = {"observed": y, "total_size": total_size}
+        observe["dims"] = None if minibatch else dims
         if likelihood == "normal":
             sigma = pm.Deterministic("sigma", scale, dims=dims)
             pm.Normal("obs", mu, sigma, **observe)
@@ -460,6 +487,48 @@ def _dense(
         offset = pm.Normal(f"b{suffix}", 0.0, sd, dims=dims[1:] or None)
         out = out + offset[..., None]
     return out
+
+
+def _marginal_head(
+    features: TensorVariable, sigma: TensorVariable, y: np.ndarray, sd: np.float64, spread: Any
+) -> TensorVariable:
+    r"""Likelihood ``obs`` of standardised targets without the head's weights, and those weights.
+
+    With features F (k, n), R = sd F / sigma, r = y / sigma and the Cholesky factor L of I + R R^T,
+    the weights are sd L^-T (L^-1 R r + z), z ~ N(0, I), given everything else, and (Rasmussen and
+    Williams 2006, eqs. 2.8 and 2.30, by the matrix inversion and determinant lemmas)
+
+    .. math:: -2 \log p(y) = r^T r - |L^{-1} R r|^2 + \log|2 \pi \Sigma| + 2 \log |L| .
+    """
+
+    def solve(
+        features: TensorVariable, sigma: TensorVariable, value: Any
+    ) -> tuple[TensorVariable, ...]:
+        R, r = sd * features / sigma, value / sigma
+        L = pt.linalg.cholesky(pt.eye(features.shape[0]) + R @ R.T)
+        return r, L, pt.linalg.solve_triangular(L, R @ r, lower=True)
+
+    def logp(value: TensorVariable, features: TensorVariable, sigma: TensorVariable) -> Any:
+        r, L, projected = solve(features, sigma, value)
+        quadratic = r @ r - projected @ projected
+        log_det = pt.log(sigma * (np.sqrt(2 * np.pi) * spread)).sum() + pt.log(pt.diag(L)).sum()
+        return -0.5 * quadratic - log_det
+
+    pm.CustomDist("obs", features, sigma, logp=logp, observed=y, signature="(k,n),(n)->(n)")
+    _, L, projected = solve(features, sigma, y)
+    z = pm.Normal("z_out", 0.0, np.float64(1.0), dims="head")
+    return sd * pt.linalg.solve_triangular(L.T, projected + z, lower=False)
+
+
+def _check_marginal(*, minibatch: bool, likelihood: str, shape: tuple[int, ...]) -> None:
+    if minibatch:
+        raise TypeError(
+            "marginal_output needs arrays, since its likelihood is no sum over rows; got tensors"
+        )
+    if likelihood != "normal":
+        raise ValueError(f"marginal_output needs likelihood='normal', got {likelihood!r}")
+    if len(shape) > 1:
+        raise ValueError(f"marginal_output needs y of shape (rows,), got {shape}")
 
 
 def _layer_sds(prior_sd: float | Sequence[float] | str, fan_in: Sequence[int]) -> list[np.float64]:

@@ -68,13 +68,30 @@ def variance_decomposition(mu: Any, sigma: Any) -> Decomposition:
     Parameters
     ----------
     mu, sigma : DataArray with dims (chain, draw, obs, ...), or array (draws, obs, ...)
-        Mean and standard deviation of the likelihood for each posterior draw.
+        Mean and standard deviation of the likelihood for each posterior draw. DataArrays are
+        matched by the names of their dims, whose order may differ.
+
+    Returns
+    -------
+    Decomposition
+        Each (obs, ...), labelled if ``mu`` and ``sigma`` were.
 
     Raises
     ------
+    TypeError
+        If only one of the two is a DataArray.
     ValueError
-        If shapes differ, a value is not finite or a sigma is negative.
+        If shapes or labels differ, a value is not finite or a sigma is negative.
     """
+    if isinstance(mu, xr.DataArray) != isinstance(sigma, xr.DataArray):
+        raise TypeError(
+            "mu and sigma must both be DataArrays or both arrays, "
+            f"got {type(mu).__name__} and {type(sigma).__name__}"
+        )
+    if isinstance(mu, xr.DataArray):
+        if set(mu.dims) != set(sigma.dims):
+            raise ValueError(f"mu and sigma must have the same dims, got {mu.dims}, {sigma.dims}")
+        sigma = sigma.transpose(*mu.dims)
     if np.shape(mu) != np.shape(sigma):
         raise ValueError(
             f"mu and sigma must have the same shape, got {np.shape(mu)} and {np.shape(sigma)}"
@@ -83,8 +100,12 @@ def variance_decomposition(mu: Any, sigma: Any) -> Decomposition:
         raise ValueError("mu and sigma must be finite, got NaN or infinity")
     if (np.asarray(sigma) < 0).any():
         raise ValueError(f"sigma must not be negative, got {np.asarray(sigma).min()}")
-    if isinstance(mu, xr.DataArray) and isinstance(sigma, xr.DataArray):
+    if isinstance(mu, xr.DataArray):
         dims = _draw_dims(mu)
+        try:
+            xr.align(mu, sigma, join="exact", copy=False)
+        except ValueError as error:
+            raise ValueError(f"mu and sigma must have the same labels: {error}") from error
         noise, spread = (sigma**2).mean(dims), mu.var(dims, ddof=0)
         return Decomposition(noise, spread, noise + spread)
     aleatoric, epistemic = np.mean(np.square(sigma), axis=0), np.var(mu, axis=0)

@@ -20,7 +20,11 @@ FITS = {
     "nuts": lambda model, calls: inference.sample_nuts(
         model, draws=300, tune=100, chains=2, cores=2, callbacks=calls, **QUIET
     ),
-}
+    "hmc": lambda model, calls: inference.sample_hmc(
+        model, step_size=0.05, n_steps=4, draws=200, tune=100, chains=2, cores=2,
+        callbacks=calls, **QUIET,
+    ),
+}  # fmt: skip
 
 
 class Watcher:
@@ -59,7 +63,7 @@ def test_every_fit_reports_its_progress(line, name):
         np.testing.assert_allclose([c[1] for c in calls], history)
     if name == "advi":
         assert [c[0] for c in calls] == list(range(20, 401, 20))
-    if name == "nuts":
+    if name in ("nuts", "hmc"):
         assert calls[-1][0] == 300
 
 

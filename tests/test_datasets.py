@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.datasets import make_moons
+from sklearn.datasets import load_diabetes, make_moons
 from sklearn.preprocessing import scale
 
 from bnnbook import datasets
@@ -131,3 +131,72 @@ def test_light_modules_do_not_import_pymc():
         "assert not {'pymc', 'pytensor', 'jax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_wave_clusters_lie_where_the_tutorial_has_them():
+    data = datasets.wave_clusters(4000, seed=1)
+    assert data.X_train.shape == data.X_test.shape == (4000, 1)
+    assert data.y_train.dtype == np.float64
+    x, noise = data.X_train[:, 0], data.y_train - np.cos(data.X_train[:, 0])
+    starts, widths = (-4.1, -1.2, 0.5, 4.0), (2.1, 1.2, 1.4, 2.0)
+    for start, width, sd in zip(starts, widths, (0.01, 0.25, 0.05, 0.01), strict=True):
+        inside = (x >= start) & (x <= start + width)
+        assert inside.sum() == 1000
+        assert abs(noise[inside].std() / sd - 1) < 4.5 / np.sqrt(2000)
+        assert abs(x[inside].mean() - start - width / 2) < 4.5 * width / np.sqrt(12 * 1000)
+    assert not np.allclose(data.X_train, data.X_test)
+    gaps = datasets.wave_gaps()
+    np.testing.assert_allclose(gaps, [(-2.0, -1.2), (0.0, 0.5), (1.9, 4.0)])
+    assert not any(((x > low) & (x < high)).any() for low, high in gaps)
+
+
+def test_wave_clusters_options():
+    exact = datasets.wave_clusters(40, "cubic", noise_scale=0.0, seed=2)
+    np.testing.assert_allclose(exact.y_train, exact.X_train[:, 0] ** 3 / 350)
+    own = datasets.wave_clusters(20, np.sin, clusters="two", noise_scale=0.0, n_test=7, seed=2)
+    np.testing.assert_allclose(own.y_test, np.sin(own.X_test[:, 0]))
+    assert len(own.y_test) == 7
+    assert "sin" in own.description
+    assert ((own.X_train[:, 0] >= -1) & (own.X_train[:, 0] <= 1.7)).all()
+    unequal = [(0, 1, 0.1, 3), (5, 1, 0.1, 1)]
+    x = datasets.wave_clusters(10, clusters=unequal, seed=0).X_train
+    assert (x < 2).sum() == 7  # one for each cluster, and the other eight three to one
+    first, again, other = (datasets.wave_clusters(50, seed=s).y_train for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 3}, "n must be an integer of at least 4, one per cluster, got 3"),
+        ({"n_test": 10.0}, r"n_test must be an integer of at least 4, one per cluster, got 10\.0"),
+        (
+            {"function": "sine"},
+            r"function must be one of \['cos', 'cubic'\] or callable, got 'sine'",
+        ),
+        ({"function": np.sum}, r"function must return \(400,\) finite values, got shape \(\)"),
+        ({"function": lambda x: x * np.nan}, r"function must return \(400,\) finite values"),
+        ({"clusters": "three"}, r"clusters must be one of \['four', 'two'\], got 'three'"),
+        ({"clusters": []}, "clusters must name at least one cluster, got none"),
+        ({"clusters": [(0, -1, 0.1, 1)]}, "clusters need width > 0, noise >= 0 and share > 0"),
+        ({"noise_scale": -1.0}, r"noise_scale must be finite and at least 0, got -1\.0"),
+    ],
+)
+def test_bad_waves(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.wave_clusters(**arguments, seed=0)
+
+
+def test_diabetes_is_standardised_on_its_training_part():
+    data = datasets.diabetes(0.25, seed=4)
+    assert data.X_train.shape == (331, 10)
+    assert data.X_test.shape == (111, 10)
+    np.testing.assert_allclose(data.X_train.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(data.X_train.std(axis=0), 1)
+    assert np.abs(data.X_test.mean(axis=0)).max() > 1e-3
+    every = np.sort(np.concatenate([data.y_train, data.y_test]))
+    np.testing.assert_array_equal(every, np.sort(load_diabetes(return_X_y=True)[1]))
+    assert not np.array_equal(data.y_test, datasets.diabetes(0.25, seed=5).y_test)
+    with pytest.raises(ValueError, match=r"test_size must lie in \(0, 1\), got 1\.5"):
+        datasets.diabetes(1.5, seed=0)

@@ -125,6 +125,38 @@ def test_bad_options(line, arguments, error, message):
         inference.fit_advi(line[0], 100, **QUIET, **arguments)
 
 
+def test_initial_sd_is_where_the_fit_starts(line):
+    seen = {}
+    for initial_sd in (1e-4, 0.1):
+        tracker = inference.Tracker(sd=lambda state: state.sd["beta"])
+        inference.fit_advi(
+            line[0], 1, initial_sd=initial_sd, callbacks=[tracker], callback_every=1,
+            learning_rate=1e-12, seed=0, progressbar=False,
+        )  # fmt: skip
+        seen[initial_sd] = tracker["sd"][0]
+    for initial_sd, sd in seen.items():
+        np.testing.assert_allclose(sd, initial_sd, rtol=1e-6)
+    with pytest.raises(ValueError, match="initial_sd must be positive and finite, got 0"):
+        inference.fit_advi(line[0], 1, initial_sd=0.0, seed=0)
+
+
+def test_full_rank_can_start_from_mean_field(line):
+    first = inference.fit_advi(line[0], 3000, seed=0, progressbar=False)
+    second = inference.fit_advi(
+        line[0], 1, method="fullrank_advi", start=first, learning_rate=1e-12, seed=0,
+        progressbar=False,
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        second["variational"]["beta"], first["variational"]["beta"], rtol=1e-6
+    )
+    with pytest.raises(TypeError, match="start must be a result of fit_advi, got dict"):
+        inference.fit_advi(line[0], 1, start={}, seed=0)
+    with pm.Model() as other:
+        pm.Normal("obs", pm.Normal("alpha"), 1, observed=np.zeros(3))
+    with pytest.raises(ValueError, match=r"start must be a fit of the same model, with alpha of"):
+        inference.fit_advi(other, 1, start=first, seed=0)
+
+
 def test_bad_callbacks_and_schedules():
     with pytest.raises(ValueError, match="Tracker needs at least one function"):
         inference.Tracker()
@@ -185,7 +217,7 @@ def test_interrupted_map_returns_its_last_step(line, monkeypatch):
 
 
 def test_interrupted_nuts_returns_the_draws_that_all_chains_have(line, monkeypatch):
-    monkeypatch.setattr("bnnbook.inference.nuts.progress_bar", pressing_ctrl_c(5))
+    monkeypatch.setattr("bnnbook.inference.chains.progress_bar", pressing_ctrl_c(5))
     fit = inference.sample_nuts(line[0], draws=10_000_000, tune=100, chains=2, cores=2, **QUIET)
     assert fit.attrs["interrupted"]
     draws = fit["posterior"].sizes["draw"]

@@ -187,3 +187,67 @@ def test_scale_posteriors_show_the_prior(ax):
     assert x[0] == 0
     assert density[0] == pytest.approx(np.sqrt(2 / np.pi) / 2)
     assert sum(p.get_width() * p.get_height() for p in ax.patches) == pytest.approx(1)
+
+
+def bands():
+    rng = np.random.default_rng(0)
+    x = np.linspace(0, 1, 7)
+    mu = xr.DataArray(rng.normal(size=(2, 50, 7)), dims=("chain", "draw", "obs"))
+    return x, mu, 0.5 + abs(mu)
+
+
+def test_regression_bands_show_both_parts_without_colour(ax):
+    x, mu, sigma = bands()
+    plots.regression_bands(x, mu, sigma, ax=ax, data=(x, x), truth=x, level=2.0)
+    total, epistemic = ax.collections
+    assert epistemic.get_hatch()
+    assert not total.get_hatch()
+    assert total.get_linestyle() != epistemic.get_linestyle()
+    mean, variance = mu.mean(["chain", "draw"]), mu.var(["chain", "draw"])
+    noise = (sigma**2).mean(["chain", "draw"])
+    for band, expected in ((total, variance + noise), (epistemic, variance)):
+        y = band.get_paths()[0].vertices[:, 1]
+        assert y.max() == pytest.approx(float((mean + 2 * np.sqrt(expected)).max()))
+        assert y.min() == pytest.approx(float((mean - 2 * np.sqrt(expected)).min()))
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == [
+        "total = epistemic + aleatoric", "epistemic", "mean", "true function", "training data",
+    ]  # fmt: skip
+
+
+def test_regression_bands_of_plain_arrays_are_the_same(ax):
+    x, mu, sigma = bands()
+    plots.regression_bands(x, mu, sigma, ax=ax, legend=False)
+    arrays = (a.to_numpy().reshape(100, 7) for a in (mu, sigma))
+    plots.regression_bands(x, *arrays, ax=ax, legend=False)
+    first, second = ax.collections[0], ax.collections[2]
+    np.testing.assert_allclose(first.get_paths()[0].vertices, second.get_paths()[0].vertices)
+    assert ax.get_legend() is None
+
+
+@pytest.mark.parametrize("draw", [plots.profiles, plots.curves])
+def test_methods_differ_by_line_style(ax, draw):
+    lines = {"a": [1.0, 2.0, 3.0], "b": [2.0, 2.0, 1.0], "c": [5.0, 4.0, 3.0]}
+    if draw is plots.profiles:
+        draw([1, 2, 4], lines, "sd of f", gaps=[(1.5, 2.0)], ax=ax)
+        assert ax.get_legend().get_texts()[0].get_text() == "no data"
+        assert ax.get_ylabel() == "sd of f"
+    else:
+        draw([1, 2, 4], lines, xlabel="points", ylabel="sd", ax=ax)
+        assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "2", "4"]
+        assert len({line.get_marker() for line in ax.lines}) == 3
+    assert len({line.get_linestyle() for line in ax.lines}) == 3
+    assert ax.get_yscale() == "log"
+
+
+def test_pit_histogram_shows_shares_and_what_chance_allows(ax):
+    plots.pit_histogram([0.05, 0.15, 0.16, 0.95], "method", n_bins=10, ax=ax)
+    heights = [bar.get_height() for bar in ax.patches[:10]]
+    np.testing.assert_allclose(heights, [0.25, 0.5, 0, 0, 0, 0, 0, 0, 0, 0.25])
+    assert ax.get_title() == "method"
+
+
+def test_prior_functions_draw_one_line_each(ax):
+    plots.prior_functions([0, 1, 2], np.eye(3), ax=ax, title="prior")
+    assert len(ax.lines) == 3
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), [0, 1, 0])

@@ -183,6 +183,8 @@ def fit_advi(
     callbacks: Sequence[Callback] = (),
     callback_every: int = 100,
     n_starts: int = 1,
+    initial_sd: float = INITIAL_SD,
+    start: xr.DataTree | None = None,
     draws: int = 1000,
     seed: int,
     progressbar: bool = True,
@@ -217,6 +219,11 @@ def fit_advi(
         ends the fit. See :class:`LivePlot` and :class:`MLflowLog`.
     n_starts : int
         Independent starts, of which the best final ELBO (mean over the last tenth) is kept.
+    initial_sd : float
+        Standard deviation of every parameter of the approximation at the start.
+    start : DataTree, optional
+        A fit of the same model by this function, whose means and standard deviations to start
+        from, such as mean field's for full rank.
     draws : int
         Draws from the fitted approximation.
     seed : int
@@ -241,6 +248,7 @@ def fit_advi(
     n, draws = positive_int("n", n), positive_int("draws", draws)
     n_starts = positive_int("n_starts", n_starts)
     callback_every = positive_int("callback_every", callback_every)
+    initial_sd = positive_number("initial_sd", initial_sd)
     seed = seed_int(seed)
     if optimizer is not None:
         if learning_rate is not None:
@@ -253,6 +261,7 @@ def fit_advi(
     if not callable(learning_rate):
         positive_number("learning_rate", learning_rate)
     density = compile_log_density(model)
+    initial = None if start is None else _from_fit(start, density)
     own = density.batch_size
     if batch_size is not None:
         batch_rows(batch_size, density.N)
@@ -275,17 +284,19 @@ def fit_advi(
         "n": n, "method": method, "batch_size": rows, "n_starts": n_starts, "draws": draws,
         "learning_rate": None if optimizer or callable(learning_rate) else learning_rate,
         "optimizer": "given" if optimizer else "adam", "kl_annealing": kl_annealing is not None,
+        "initial_sd": initial_sd,
     }  # fmt: skip
     best: _Run | None = None
     finals = []
-    for start in range(n_starts):
+    for number in range(n_starts):
+        start_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         reporter = Reporter(
             callbacks, method=method, settings=settings, default_every=callback_every
         )
         run = _run(
             compiled, density, method, n, block, rates, weights, reporter, optimizer,
-            seed=int(np.random.SeedSequence([seed, start]).generate_state(1)[0]),
-            label=method if n_starts == 1 else f"{method} {start + 1}/{n_starts}",
+            initial_sd=initial_sd, initial=initial, seed=start_seed,
+            label=method if n_starts == 1 else f"{method} {number + 1}/{n_starts}",
             progressbar=progressbar,
         )  # fmt: skip
         finals.append(run.final_elbo)
@@ -422,11 +433,19 @@ def _adam(params: tuple, grads: tuple, state: tuple, rate: Any) -> tuple[tuple, 
 
 
 def _initial_state(
-    density: LogDensity, method: str, optimizer: Optimizer | None, seed: int
-) -> tuple[tuple, Any]:
-    """Means near the model's initial point, jittered to break the network's symmetry."""
-    mean = jnp.asarray(density.initial_points(1, jitter=0.5, seed=seed)[0])
-    scale = jnp.full(mean.shape, np.log(np.expm1(INITIAL_SD)))
+    density: LogDensity, method: str, optimizer: Optimizer | None, seed: int,
+    initial_sd: float = INITIAL_SD, initial: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[tuple, Any]:  # fmt: skip
+    """Means near the model's initial point, jittered to break the network's symmetry.
+
+    Or ``initial``, means and standard deviations, each (D,).
+    """
+    if initial is None:
+        mean = jnp.asarray(density.initial_points(1, jitter=0.5, seed=seed)[0])
+        sd = np.full(mean.shape, initial_sd)
+    else:
+        mean, sd = jnp.asarray(initial[0]), initial[1]
+    scale = jnp.asarray(sd + np.log(-np.expm1(-sd)))  # inverse softplus
     params = (mean, scale if method == "advi" else jnp.diag(scale))
     if optimizer is not None:
         return params, optimizer.init(params)
@@ -437,10 +456,11 @@ def _initial_state(
 def _run(
     compiled: Callable[..., Any], density: LogDensity, method: str, n: int, block: int,
     rates: np.ndarray, weights: np.ndarray, reporter: Reporter,
-    optimizer: Optimizer | None, *, seed: int, label: str, progressbar: bool,
+    optimizer: Optimizer | None, *, initial_sd: float,
+    initial: tuple[np.ndarray, np.ndarray] | None, seed: int, label: str, progressbar: bool,
 ) -> _Run:  # fmt: skip
     """Run the compiled blocks until done, stopped or interrupted."""
-    state = _initial_state(density, method, optimizer, seed)
+    state = _initial_state(density, method, optimizer, seed, initial_sd, initial)
     keys = jax.random.split(jax.random.key(seed), -(-n // block))
     elbo, seconds = np.empty(n), np.empty(n)
     done, ended = 0, "finished"
@@ -471,6 +491,24 @@ def _run(
     params = state[0]
     chol = np.asarray(_cholesky(method, params[1]))
     return _Run(np.asarray(params[0]), chol, elbo[:done], seconds[:done], ended)
+
+
+def _from_fit(fit: xr.DataTree, density: LogDensity) -> tuple[np.ndarray, np.ndarray]:
+    """Variational means and standard deviations of an earlier fit, each (D,)."""
+    group = fit.children.get("variational") if isinstance(fit, xr.DataTree) else None
+    if group is None:
+        raise TypeError(f"start must be a result of fit_advi, got {type(fit).__name__}")
+    parts = []
+    for name, shape in zip(density.names, density.shapes, strict=True):
+        found = group[name].sizes if name in group else None
+        if found is None or tuple(found.values())[1:] != shape:
+            raise ValueError(
+                f"start must be a fit of the same model, with {name} of shape {shape}, got "
+                f"{sorted(map(str, group.data_vars))}"
+            )
+        parts.append(group[name].sel(stat=["mean", "sd"]).to_numpy().reshape(2, -1))
+    mean, sd = np.concatenate(parts, axis=1)
+    return mean, sd
 
 
 def _check_finite(elbo: np.ndarray, done: int, steps: int) -> None:
