@@ -372,6 +372,9 @@ def test_cyclical_plan_and_statistics(gaussian):
     assert plan.noisy[7:].reshape(3, 80)[:, :60].sum() == 0
     assert plan.noisy[7:].reshape(3, 80)[:, 60:].all()
     assert (np.diff(stats["step_size"][0, :4]) < 0).all()
+    loud = inference.cyclical(1e-3, 3, 0.75, quiet=False).plan(12, 7, 5)
+    assert loud.noisy.all()
+    np.testing.assert_array_equal(loud.draw_at, plan.draw_at)
     assert tree.attrs["N"] == 10
     assert tree.attrs["convention"].startswith("theta += eps*(G*grad")
     poly = inference.polynomial(1e-2, offset=10.0, power=0.6).plan(5, 3, 2)

@@ -85,10 +85,12 @@ def polynomial(step_size: float, *, offset: float = 1.0, power: float = 0.55) ->
     )
 
 
-def cyclical(step_size: float, n_cycles: int, exploration: float = 0.8) -> Schedule:
+def cyclical(
+    step_size: float, n_cycles: int, exploration: float = 0.8, *, quiet: bool = True
+) -> Schedule:
     """Cosine cycles from ``step_size`` to 0 (Zhang et al. 2020, eq. 1 and algorithm 1).
 
-    Each cycle explores without noise for a share ``exploration`` of its steps, then samples; its
+    Each cycle explores, without noise, for a share ``exploration`` of its steps, then samples; its
     share of the draws is taken ``thin`` steps apart while it samples. The ``tune`` steps before the
     first cycle have the largest step size.
 
@@ -100,6 +102,9 @@ def cyclical(step_size: float, n_cycles: int, exploration: float = 0.8) -> Sched
         The number of draws must be a multiple of it.
     exploration : float
         In [0, 1).
+    quiet : bool
+        Whether exploration goes without noise. With noise throughout, weights about which the data
+        say little keep the spread of their prior.
     """
     size, cycles = positive_number("step_size", step_size), positive_int("n_cycles", n_cycles)
     if not 0 <= exploration < 1:
@@ -111,7 +116,7 @@ def cyclical(step_size: float, n_cycles: int, exploration: float = 0.8) -> Sched
         sampling = draws // cycles * thin
         length = int(np.ceil(sampling / (1 - exploration)))
         one = size / 2 * (1 + np.cos(np.pi * np.arange(length) / length))
-        noisy = np.arange(length) >= length - sampling
+        noisy = (np.arange(length) >= length - sampling) | (not quiet)
         ends = np.arange(1, draws // cycles + 1) * thin + length - sampling
         return Plan(
             step_size=np.concatenate([np.full(tune, size), np.tile(one, cycles)]),
@@ -127,6 +132,7 @@ def cyclical(step_size: float, n_cycles: int, exploration: float = 0.8) -> Sched
             "step_size": size,
             "n_cycles": cycles,
             "exploration": exploration,
+            "quiet": quiet,
         },
     )
 
