@@ -9,7 +9,15 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from bnnbook import plots
+from bnnbook import metrics, plots
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    yield
+    plt.close("all")
 
 
 @pytest.fixture
@@ -251,3 +259,56 @@ def test_prior_functions_draw_one_line_each(ax):
     plots.prior_functions([0, 1, 2], np.eye(3), ax=ax, title="prior")
     assert len(ax.lines) == 3
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), [0, 1, 0])
+
+
+def test_images_are_drawn_as_they_are():
+    X = RNG.random((2, 16))
+    _, axes = plt.subplots(1, 2)
+    plots.images(X, axes=axes, titles=["a", "b"])
+    np.testing.assert_array_equal(axes[1].images[0].get_array(), X[1].reshape(4, 4))
+    assert [ax.get_title() for ax in axes] == ["a", "b"]
+    assert axes[0].images[0].get_clim() == (0, 1)
+
+
+def test_certainty_and_risk_curves_hold_the_metrics():
+    p = RNG.dirichlet(np.ones(3), 50)
+    y = RNG.integers(0, 3, 50)
+    curve = metrics.accuracy_vs_certainty(y, p, [0.0, 0.5, 1.0])
+    ax = plots.certainty_curves({"one": curve, "two": curve}, "kept", ax=plt.subplots()[1])
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), curve["kept"])
+    assert ax.get_ylabel() == "share answered"
+    assert ax.lines[0].get_linestyle() != ax.lines[1].get_linestyle()
+    risk = metrics.risk_coverage(y, p)
+    ax = plots.risk_coverage({"one": risk}, ax=plt.subplots()[1])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), 100 * risk.risk)
+    assert f"{100 * risk.aurc:.2f} %" in ax.get_legend().get_texts()[0].get_text()
+
+
+def test_class_bars_mark_the_label_without_colour(ax):
+    draws = RNG.dirichlet(np.ones(4), 30)
+    plots.class_bars(draws, label=2, ax=ax)
+    np.testing.assert_allclose([bar.get_height() for bar in ax.patches], draws.mean(axis=0))
+    assert [bool(bar.get_hatch()) for bar in ax.patches] == [False, False, True, False]
+
+
+def test_densities_add_up_to_one_for_each_group(ax):
+    groups = {"inside": RNG.exponential(size=200), "outside": 3 + RNG.random(100)}
+    plots.densities(groups, "entropy", ax=ax)
+    bins = np.linspace(0, max(v.max() for v in groups.values()), 41)
+    for patch, v in zip(ax.patches, groups.values(), strict=True):
+        shares = np.histogram(v, bins)[0] / len(v)
+        assert patch.get_xy()[:, 1].max() == pytest.approx(shares.max())
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["inside", "outside"]
+    assert {bool(patch.get_hatch()) for patch in ax.patches} == {True, False}
+
+
+def test_traces_and_lines_tell_their_series_apart():
+    values = xr.DataArray(
+        RNG.normal(size=(3, 5)), dims=("chain", "step"), coords={"chain": range(3)}
+    )
+    ax = plots.traces(np.arange(5), values, "lp", ax=plt.subplots()[1])
+    np.testing.assert_array_equal(ax.lines[2].get_ydata(), values[2])
+    assert ax.get_legend().get_texts()[0].get_text() == "chain 1"
+    ax = plots.lines([1, 2], {"a": [3, 4], "b": [5, 6]}, "x", "y", ax=plt.subplots()[1])
+    assert len({line.get_linestyle() for line in ax.lines}) == 2
+    assert len({line.get_marker() for line in ax.lines}) == 2
