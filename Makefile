@@ -8,12 +8,12 @@ help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 8
 
 book: .venv/.ready  ## execute every chapter and build _build/html/index.html
-	@echo "book: executing the chapters that changed and building _build/html (first time 5-10 minutes)"
+	@echo "book: executing the chapters that changed and building _build/html (first time about 25 minutes)"
 	@$(PY) tools/build_book.py
 
-test: .venv/.ready  ## unit tests, then every chapter at quick budget
-	@echo "test: unit tests, then every chapter at quick budget (5-8 minutes)"
-	@BNNBOOK_FAST=1 $(PY) -m pytest --nbmake --nbmake-timeout=1200 --durations=10 tests book/chapters
+test: .venv/.ready  ## unit tests and every chapter at quick budget
+	@echo "test: unit tests and every chapter at quick budget (about 10 minutes)"
+	@BNNBOOK_FAST=1 $(PY) -m pytest -n 2 --nbmake --nbmake-timeout=1200 --durations=10 tests book/chapters
 
 lab: .venv/.ready  ## open the chapters in JupyterLab
 	@echo "lab: starting JupyterLab (stop it with Ctrl-C)"
@@ -24,7 +24,7 @@ lint: .venv/.ready  ## formatting, lint and types
 	@$(PY) -m ruff format --check . && $(PY) -m ruff check . && $(PY) -m mypy
 
 bench: .venv/.ready  ## side-by-side timings against peers
-	@echo "bench: timings against peers (about 5 minutes; leave the machine alone)"
+	@echo "bench: timings against peers (about 15 minutes; leave the machine alone)"
 	@$(PY) -m benchmarks
 
 lock: .venv/.ready  ## renew requirements.lock from pyproject.toml
