@@ -655,14 +655,17 @@ def _check_groups(
     of_row = index if X.ndim == 2 else np.repeat(np.arange(len(X)), X.shape[1])
     counts = np.bincount(of_row, minlength=len(names))
     if (counts == 0).any():
-        raise ValueError(f"every group must have data, got none for {names[counts == 0][0]!r}")
+        raise ValueError(
+            f"every group must have data, got none for {names[counts == 0].tolist()[0]!r}"
+        )
     ones = np.bincount(of_row, y.ravel(), minlength=len(names))
     single = (ones == 0) | (ones == counts)
     if single.any() and not allow_single_class:
         first = int(np.argmax(single))
         raise ValueError(
             f"every group must have both classes, got only class {int(ones[first] > 0)} in group "
-            f"{names[first]!r}; allow_single_class=True lets the other groups place its boundary"
+            f"{names.tolist()[first]!r}; "
+            "allow_single_class=True lets the other groups place its boundary"
         )
     return flat.reshape(X.shape), y, names, index if X.ndim == 2 else None
 

@@ -5,7 +5,7 @@ import pytensor
 import pytest
 from scipy import special, stats
 
-from bnnbook import inference, models
+from bnnbook import models
 from bnnbook.inference import compile_log_density
 
 GROUPS, ROWS, D, HIDDEN = 4, 6, 3, (5, 2)
@@ -185,21 +185,6 @@ def test_networks_without_pooling_are_separate_models():
         for g in range(GROUPS)
     )
     assert model.compile_logp()(point) == pytest.approx(one_by_one, rel=1e-10)
-
-
-def test_learns_how_much_groups_differ():
-    """Group sds of a logistic model: large where the groups' slopes differ, small where not."""
-    rng = np.random.default_rng(3)
-    x = rng.normal(size=(12, 60, 1))
-    sds = {}
-    for name, slopes in {"same": np.ones(12), "opposite": np.tile([3.0, -3.0], 6)}.items():
-        y = (rng.random((12, 60)) < special.expit(3 * slopes[:, None] * x[..., 0])).astype(int)
-        model = models.hierarchical_mlp_classifier(x, y, (1,), prior_sd=3.0, group_sd=3.0)
-        fit = inference.sample_nuts(
-            model, draws=300, tune=300, chains=2, seed=1, dtype="float32", progressbar=False
-        )
-        sds[name] = float((fit["posterior"]["w1_sd"] + fit["posterior"]["w_out_sd"]).mean())
-    assert sds["opposite"] > 3 * sds["same"]
 
 
 BAD_X = X.copy()

@@ -138,6 +138,7 @@ def test_bernoulli_without_branches_is_pymcs():
     np.testing.assert_allclose(gradient, y - special.expit(logits), atol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bernoulli_is_stable_at_extreme_logits(dtype):
     logits, y = np.array([1000.0, -1000.0, 1000.0, -1000.0]), np.array([1, 1, 0, 0])

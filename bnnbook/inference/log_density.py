@@ -281,7 +281,10 @@ def _simplify_softplus(graph: FunctionGraph) -> None:
     for node in graph.toposort():
         if is_op(node, Softplus):
             f = node.inputs[0]
-            graph.replace(node.outputs[0], pt.maximum(f, 0) + pt.log1p(pt.exp(-pt.abs(f))))
+            # (f + |f|) / 2 and not max(f, 0): with JAX's slope of 1 for |f| at 0, the slopes of
+            # the two terms then add up to 1/2 there, as they should
+            size = pt.abs(f)
+            graph.replace(node.outputs[0], (f + size) / 2 + pt.log1p(pt.exp(-size)))
 
 
 def _n_rows(model: pm.Model, data: tuple[np.ndarray, ...], full: Mapping) -> int:
