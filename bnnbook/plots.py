@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from PIL import Image
 
 from bnnbook import metrics, uncertainty
@@ -487,6 +488,8 @@ def curves(
     ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
     ax.set_xticks(list(x), [f"{value:g}" for value in x])
     ax.minorticks_off()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter("{x:g}")
     if legend:
         ax.legend(fontsize=9)
     return ax
