@@ -454,6 +454,7 @@ def profiles(
     *,
     gaps: Sequence[tuple[float, float]] = (),
     ax: Axes | None = None,
+    legend: bool = True,
 ) -> Axes:
     """One positive quantity against the input for each method, on a log scale; gaps are shaded."""
     ax = ax or plt.gca()
@@ -465,7 +466,8 @@ def profiles(
             linestyle=LINE_STYLES[i % len(LINE_STYLES)],
         )  # fmt: skip
     ax.set(xlabel="$x$", ylabel=label, yscale="log")
-    ax.legend(fontsize=9)
+    if legend:
+        ax.legend(fontsize=9)
     return ax
 
 
