@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from PIL import Image
 
 from bnnbook import metrics, uncertainty
@@ -666,6 +666,7 @@ def profiles(
     *,
     gaps: Sequence[tuple[float, float]] = (),
     ax: Axes | None = None,
+    legend: bool = True,
 ) -> Axes:
     """One positive quantity against the input for each method, on a log scale; gaps are shaded."""
     ax = ax or plt.gca()
@@ -677,7 +678,8 @@ def profiles(
             linestyle=LINE_STYLES[i % len(LINE_STYLES)],
         )  # fmt: skip
     ax.set(xlabel="$x$", ylabel=label, yscale="log")
-    ax.legend(fontsize=9)
+    if legend:
+        ax.legend(fontsize=9)
     return ax
 
 
@@ -700,6 +702,8 @@ def curves(
     ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
     ax.set_xticks(list(x), [f"{value:g}" for value in x])
     ax.minorticks_off()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter("{x:g}")
     if legend:
         ax.legend(fontsize=9)
     return ax
