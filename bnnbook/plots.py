@@ -40,7 +40,6 @@ __all__ = [
     "grid",
     "group_panels",
     "images",
-    "lines",
     "paired",
     "pit_histogram",
     "prior_functions",
@@ -55,7 +54,6 @@ __all__ = [
     "surface_panels",
     "symmetry",
     "tempering_ladder",
-    "traces",
     "uncertainty_surface",
     "use_style",
     "variational_traces",
@@ -472,33 +470,6 @@ def risk_coverage(curves: Mapping[str, metrics.RiskCoverage], *, ax: Axes | None
     return ax
 
 
-def lines(
-    x: Any, values: Mapping[str, Any], xlabel: str, ylabel: str, *, ax: Axes | None = None
-) -> Axes:
-    """Several quantities against a setting, with markers."""
-    ax = ax or plt.gca()
-    for i, (name, y) in enumerate(values.items()):
-        ax.plot(
-            x, y, label=name, marker="os^Dv"[i % 5], markersize=4, color=LINES[i % len(LINES)],
-            linestyle=LINE_STYLES[i % len(LINE_STYLES)],
-        )  # fmt: skip
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    return ax
-
-
-def traces(x: Any, values: xr.DataArray, label: str, *, ax: Axes | None = None) -> Axes:
-    """One line per chain against the step."""
-    ax = ax or plt.gca()
-    for i, chain in enumerate(values["chain"].to_numpy()):
-        ax.plot(
-            x, values.sel(chain=chain), label=f"chain {chain + 1}", color=LINES[i % len(LINES)],
-            linestyle=LINE_STYLES[i % len(LINE_STYLES)], linewidth=1,
-        )  # fmt: skip
-    ax.set(ylabel=label)
-    ax.legend(fontsize=9, ncols=2)
-    return ax
-
-
 def densities(groups: Mapping[str, Any], label: str, *, ax: Axes | None = None) -> Axes:
     """Histograms of one quantity for several groups, on one set of bins, as outlines."""
     ax = ax or plt.gca()
@@ -690,20 +661,23 @@ def curves(
     xlabel: str,
     ylabel: str,
     ax: Axes | None = None,
+    log: bool = True,
     legend: bool = True,
 ) -> Axes:
-    """Several quantities against the setting of an experiment, on log scales, with markers."""
+    """Several quantities against the setting of an experiment, with markers."""
     ax = ax or plt.gca()
     for i, (name, values) in enumerate(lines.items()):
         ax.plot(
             x, values, label=name, marker="os^Dv"[i % 5], markersize=5, color=LINES[i % len(LINES)],
             linestyle=LINE_STYLES[i % len(LINE_STYLES)],
         )  # fmt: skip
-    ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if log:
+        ax.set(xscale="log", yscale="log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xticks(list(x), [f"{value:g}" for value in x])
     ax.minorticks_off()
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.yaxis.set_major_formatter("{x:g}")
     if legend:
         ax.legend(fontsize=9)
     return ax

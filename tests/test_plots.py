@@ -302,13 +302,11 @@ def test_densities_add_up_to_one_for_each_group(ax):
     assert {bool(patch.get_hatch()) for patch in ax.patches} == {True, False}
 
 
-def test_traces_and_lines_tell_their_series_apart():
-    values = xr.DataArray(
-        RNG.normal(size=(3, 5)), dims=("chain", "step"), coords={"chain": range(3)}
-    )
-    ax = plots.traces(np.arange(5), values, "lp", ax=plt.subplots()[1])
-    np.testing.assert_array_equal(ax.lines[2].get_ydata(), values[2])
-    assert ax.get_legend().get_texts()[0].get_text() == "chain 1"
-    ax = plots.lines([1, 2], {"a": [3, 4], "b": [5, 6]}, "x", "y", ax=plt.subplots()[1])
+def test_curves_on_linear_axes():
+    ax = plots.curves(
+        [0, 15], {"a": [3, 4], "b": [5, 6]}, xlabel="angle", ylabel="y", log=False,
+        ax=plt.subplots()[1],
+    )  # fmt: skip
+    assert ax.get_xscale() == ax.get_yscale() == "linear"
     assert len({line.get_linestyle() for line in ax.lines}) == 2
     assert len({line.get_marker() for line in ax.lines}) == 2
