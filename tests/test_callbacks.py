@@ -24,6 +24,12 @@ FITS = {
         model, step_size=0.05, n_steps=4, draws=200, tune=100, chains=2, cores=2,
         callbacks=calls, **QUIET,
     ),
+    "tempered": lambda model, calls: inference.sample_tempered(
+        model, draws=100, tune=100, thin=1, chains=2, n_temperatures=3, callbacks=calls, **QUIET
+    ),
+    "sgld": lambda model, calls: inference.sample_sgmcmc(
+        model, inference.sgld(1e-3), draws=200, tune=100, chains=2, callbacks=calls, **QUIET
+    ),
 }  # fmt: skip
 
 
@@ -63,7 +69,7 @@ def test_every_fit_reports_its_progress(line, name):
         np.testing.assert_allclose([c[1] for c in calls], history)
     if name == "advi":
         assert [c[0] for c in calls] == list(range(20, 401, 20))
-    if name in ("nuts", "hmc"):
+    if name in ("nuts", "hmc", "sgld"):
         assert calls[-1][0] == 300
 
 
