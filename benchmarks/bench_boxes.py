@@ -72,7 +72,7 @@ def run_numpyro(seed: int, settings: dict[str, int]) -> Run:
     """NumPyro's NUTS with its defaults, one host device per chain."""
     import numpyro
     import numpyro.distributions as dist
-    from numpyro.infer import MCMC, NUTS
+    import numpyro.infer as infer
 
     data, model = problem()
 
@@ -88,12 +88,12 @@ def run_numpyro(seed: int, settings: dict[str, int]) -> Run:
     with jax.enable_x64(False):
         inputs = jnp.asarray(data.X_train, "float32"), jnp.asarray(data.y_train, "int32")
         clock = time.perf_counter()
-        sampler = MCMC(
-            NUTS(network), num_warmup=settings["tune"], num_samples=settings["draws"],
+        sampler = infer.MCMC(
+            infer.NUTS(network), num_warmup=settings["tune"], num_samples=settings["draws"],
             num_chains=CHAINS, chain_method="parallel", progress_bar=False,
         )  # fmt: skip
-        compiling = MCMC(
-            NUTS(network), num_warmup=1, num_samples=1, num_chains=CHAINS,
+        compiling = infer.MCMC(
+            infer.NUTS(network), num_warmup=1, num_samples=1, num_chains=CHAINS,
             chain_method="parallel", progress_bar=False,
         )  # fmt: skip
         compiling.run(jax.random.key(seed), *inputs)

@@ -162,7 +162,7 @@ def sample_numpyro(draws: int, tune: int) -> dict:
     import jax.numpy as jnp
     import numpyro
     import numpyro.distributions as dist
-    from numpyro.infer import MCMC, NUTS
+    import numpyro.infer as infer
 
     from bnnbook import datasets
 
@@ -184,8 +184,8 @@ def sample_numpyro(draws: int, tune: int) -> dict:
         numpyro.sample("obs", dist.Bernoulli(logits=f), obs=y)
 
     clock = time.perf_counter()
-    sampler = MCMC(
-        NUTS(network), num_warmup=tune, num_samples=draws, num_chains=CHAINS,
+    sampler = infer.MCMC(
+        infer.NUTS(network), num_warmup=tune, num_samples=draws, num_chains=CHAINS,
         chain_method="parallel", progress_bar=False,
     )  # fmt: skip
     inputs = jnp.asarray(data.X_train), jnp.asarray(data.y_train)

@@ -9,6 +9,7 @@ from scipy import special, stats
 
 from bnnbook import models
 from bnnbook.inference import compile_log_density
+from bnnbook.inference.log_density import precision
 
 N, BATCH = 12, 4
 RNG = np.random.default_rng(0)
@@ -138,12 +139,11 @@ def test_bernoulli_without_branches_is_pymcs():
     np.testing.assert_allclose(gradient, y - special.expit(logits), atol=1e-10)
 
 
-@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bernoulli_is_stable_at_extreme_logits(dtype):
     logits, y = np.array([1000.0, -1000.0, 1000.0, -1000.0]), np.array([1, 1, 0, 0])
     density = compile_log_density(bernoulli_model(logits, y))
-    with jax.enable_x64(dtype == "float64"):
+    with precision(dtype):
         theta, data = jnp.asarray(logits, dtype), tuple(jnp.asarray(a) for a in density.data)
         value, gradient = jax.value_and_grad(density.log_likelihood)(theta, data)
     assert float(value) == pytest.approx(-2000.0, rel=1e-6)  # right, wrong, wrong, right
