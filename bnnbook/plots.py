@@ -226,7 +226,10 @@ def spread(scores: Mapping[str, Any], label: str, *, ax: Axes | None = None) -> 
 def reliability(
     y: np.ndarray, predictions: Mapping[str, Any], *, n_bins: int = 10, axes: Sequence[Axes]
 ) -> Sequence[Axes]:
-    """Reliability diagram on ``axes[0]`` and the number of points per bin on ``axes[1]``."""
+    """Reliability diagram on ``axes[0]`` and the number of points per bin on ``axes[1]``.
+
+    Probabilities of class 1 (n,), or of every class (n, K), of which the largest is shown.
+    """
     axes[0].plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="-", label="calibrated")
     for i, (label, p) in enumerate(predictions.items()):
         curve = metrics.reliability(y, p, n_bins=n_bins)
@@ -237,9 +240,12 @@ def reliability(
         }
         axes[0].plot(curve.confidence, curve.frequency, label=label, markersize=4, **style)
         axes[1].plot(curve.confidence, curve.rows, label=label, markersize=4, **style)
-    axes[0].set(xlabel="predicted probability of class 1", ylabel="observed frequency of class 1")
-    axes[0].legend(loc="upper left")
-    axes[1].set(xlabel="predicted probability of class 1", ylabel="test points in bin")
+    several = any(np.ndim(p) == 2 for p in predictions.values())
+    what = "probability of the top class" if several else "predicted probability of class 1"
+    how_often = "share correct" if several else "observed frequency of class 1"
+    axes[0].set(xlabel=what, ylabel=how_often)
+    axes[0].legend(loc="lower right" if several else "upper left")
+    axes[1].set(xlabel=what, ylabel="test points in bin")
     axes[1].set_yscale("log")
     return axes
 
@@ -436,7 +442,7 @@ def images(X: Any, *, axes: Sequence[Axes], titles: Sequence[str] | None = None)
     for i, (ax, row) in enumerate(zip(axes, np.asarray(X), strict=True)):
         edge = int(np.sqrt(row.size))
         ax.imshow(row.reshape(edge, edge), cmap="Greys", vmin=0, vmax=1)
-        ax.set(xticks=[], yticks=[])
+        ax.set_axis_off()
         if titles is not None:
             ax.set_title(titles[i], fontsize=9)
     return axes
