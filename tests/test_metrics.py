@@ -228,7 +228,7 @@ def test_labelled_draws_give_the_same_scores():
         ({"y": np.zeros(3)}, r"y must have the shape of one draw of mu, \(2,\), got \(3,\)"),
         ({"y": np.array([0, np.nan])}, "y must be finite"),
         ({"mu": np.zeros(2)}, r"mu must have shape \(draws, n\) or \(draws, n, D\), got \(2,\)"),
-        ({"mu": NORMAL_MU * np.inf}, "mu must be finite"),
+        ({"mu": NORMAL_MU + np.inf}, "mu must be finite"),
         ({"mu": xr.DataArray(NORMAL_MU)}, "mu must have dims chain and draw, got"),
         ({"sigma": NORMAL_SD[:2]}, r"same shape, got \(3, 2\), \(2, 2\)"),
         ({"sigma": -NORMAL_SD}, r"sigma must be positive, got -2\.0"),

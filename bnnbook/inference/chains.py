@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.checks import positive_int
@@ -129,6 +130,8 @@ def run_chains(
         progress_bar(
             label, chains * iterations, show=progressbar, value_name="log density"
         ) as update,
+        # two chains whose linear algebra wants both cores each are many times slower than one by one
+        threadpool_limits(limits=max(1, (os.cpu_count() or 1) // cores), user_api="blas"),
         ThreadPoolExecutor(cores) as pool,
     ):
         futures = [pool.submit(run, number) for number in range(chains)]

@@ -22,6 +22,7 @@ import xarray as xr
 from pymc.data import MinibatchOp
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.graph.traversal import ancestors
+from threadpoolctl import threadpool_limits
 
 from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.checkpoint import fingerprint, read_checkpoint, write_checkpoint
@@ -732,6 +733,7 @@ def _run_on_threads(
     clock, reported, ended = time.perf_counter(), 0, "finished"
     with (
         progress_bar(label, total, show=show, value_name="log density") as update,
+        threadpool_limits(limits=max(1, (os.cpu_count() or 1) // workers), user_api="blas"),
         ThreadPoolExecutor(workers) as pool,
     ):
         futures = [pool.submit(work) for _ in range(workers)]
