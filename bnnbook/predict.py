@@ -19,6 +19,7 @@ from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.tensor.random.basic import NormalRV
 from pytensor.tensor.random.type import RandomType
 
+from bnnbook.inference.checks import float_dtype
 from bnnbook.inference.log_density import jax_function, precision
 
 __all__ = ["Predictor", "compile_predictor", "new_groups"]
@@ -255,8 +256,7 @@ def compile_predictor(
     """
     if not isinstance(model, pm.Model):
         raise TypeError(f"model must be a pymc.Model, got {type(model).__name__}")
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    dtype = float_dtype(dtype)
     names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     known = [v.name for v in model.deterministics]
     unknown = [name for name in names if name not in known]

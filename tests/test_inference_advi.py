@@ -37,6 +37,26 @@ def test_kl_weight_tempers_the_likelihood(line, kl_weight):
     assert (fit.attrs["final_elbo"] > best - 0.02) == (kl_weight == 1.0)
 
 
+@pytest.mark.parametrize("method", ["advi", "fullrank_advi"])
+def test_single_precision_finds_the_same_optimum(line, method):
+    model, mean, covariance, _ = line
+    fit = inference.fit_advi(model, 20_000, method=method, dtype="float32", **QUIET, **DECAY)
+    expected = mean_field(covariance) if method == "advi" else np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose(sds(fit), expected, rtol=0.1)
+    assert abs(fit["posterior"]["beta"].mean(["chain", "draw"]) - mean).max() < 0.05
+    assert fit["posterior"]["beta"].dtype == np.float64
+    double = inference.fit_advi(model, 100, method=method, **QUIET, **DECAY)
+    single = inference.fit_advi(model, 100, method=method, dtype="float32", **QUIET, **DECAY)
+    assert (double["history"]["elbo"] != single["history"]["elbo"]).any()
+
+
+def test_noise_of_a_large_model_is_drawn_step_by_step(line, monkeypatch):
+    monkeypatch.setattr("bnnbook.inference.advi.NOISE_AT_ONCE", 0)
+    model, _, covariance, _ = line
+    fit = inference.fit_advi(model, 20_000, **QUIET, **DECAY)
+    np.testing.assert_allclose(sds(fit), mean_field(covariance), rtol=0.1)
+
+
 def test_missing_total_size_is_seen_in_the_sds(line):
     model, _, covariance, _ = line
     arrays = model["X"].get_value(), model["y"].get_value()
@@ -149,12 +169,27 @@ def test_full_rank_can_start_from_mean_field(line):
     np.testing.assert_allclose(
         second["variational"]["beta"], first["variational"]["beta"], rtol=1e-6
     )
-    with pytest.raises(TypeError, match="start must be a result of fit_advi, got dict"):
-        inference.fit_advi(line[0], 1, start={}, seed=0)
+    with pytest.raises(TypeError, match=r"start must be a result of fit_advi or a map.*, got str"):
+        inference.fit_advi(line[0], 1, start="prior", seed=0)
     with pm.Model() as other:
         pm.Normal("obs", pm.Normal("alpha"), 1, observed=np.zeros(3))
     with pytest.raises(ValueError, match=r"start must be a fit of the same model, with alpha of"):
         inference.fit_advi(other, 1, start=first, seed=0)
+
+
+def test_means_to_start_from_can_be_given_by_name(line):
+    given = {"beta": np.array([3.0, -2.0])}
+    fit = inference.fit_advi(line[0], 1, start=given, learning_rate=1e-12, initial_sd=0.3, **QUIET)
+    np.testing.assert_allclose(fit["variational"]["beta"].sel(stat="mean"), [3.0, -2.0])
+    np.testing.assert_allclose(sds(fit), 0.3)
+    with pytest.raises(
+        ValueError, match=r"start must have arrays of shapes .*'beta': \(2,\).*, got"
+    ):
+        inference.fit_advi(line[0], 1, start={"beta": np.zeros(3)}, seed=0)
+    with pytest.raises(ValueError, match=r"start must have arrays .*, got \{'gamma': \(2,\)\}"):
+        inference.fit_advi(line[0], 1, start={"gamma": np.zeros(2)}, seed=0)
+    with pytest.raises(ValueError, match="start must be finite, got NaN or infinity"):
+        inference.fit_advi(line[0], 1, start={"beta": np.array([0.0, np.nan])}, seed=0)
 
 
 def test_bad_callbacks_and_schedules():

@@ -44,7 +44,7 @@ def sample(model, kernel=SGLD, **options):
             "tune must be at least 1 for a preconditioner",
         ),
         ({"seed": -1}, TypeError, "seed must be a non-negative integer, got -1"),
-        ({"dtype": "float16"}, ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),
+        ({"dtype": "float16"}, ValueError, "dtype must be 'float64' or 'float32', got 'float16'"),
         ({"kernel": "sgld"}, TypeError, "kernel must come from inference.sgld or inference.sghmc"),
         ({"start": np.zeros((2, 3))}, ValueError, r"start must have shape \(2, 2\), got \(2, 3\)"),
         ({"start": np.full((2, 2), np.nan)}, ValueError, "start must be finite"),
@@ -117,7 +117,9 @@ def test_models_that_cannot_be_cut():
         sample(model)
     with pm.Model() as model:
         X, y = pm.Minibatch(np.zeros(40), np.zeros(40), batch_size=5)
-        pm.Normal("obs", pm.Normal("beta") * X, 1.0, observed=y)
+        mu = pm.Normal("beta") * X
+        with pytest.warns(UserWarning, match="total_size not provided"):
+            pm.Normal("obs", mu, 1.0, observed=y)
     with pytest.raises(ValueError, match=r"already has pm.Minibatch data"):
         sample(model)
     with pm.Model() as model:

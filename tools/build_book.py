@@ -19,20 +19,28 @@ from pathlib import Path
 import yaml
 from jupyter_cache import get_cache
 
+from bnnbook.datasets.idx_files import data_folder
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
-KEY = BUILD / ".execution-key"
+CACHED = BUILD / ".cached-key"  # what the cached results were made with
+BUILT = BUILD / ".built-key"  # what the last good build was made with
 
 
-def execution_key() -> str:
-    """Hash of everything outside the notebooks that their results depend on."""
-    digest = hashlib.sha256()
-    digest.update(f"{platform.python_version()} FAST={os.environ.get('BNNBOOK_FAST')}".encode())
+def code_key() -> str:
+    """Hash of the package, the locked dependencies, the Python version and the budget."""
     files = [*sorted((ROOT / "bnnbook").rglob("*.py")), ROOT / "requirements.lock"]
-    data_dir = os.environ.get("BNNBOOK_DATA_DIR")
-    if data_dir:
-        files += sorted(path for path in Path(data_dir).rglob("*.gz") if path.is_file())
+    return _hash(files, f"{platform.python_version()} FAST={os.environ.get('BNNBOOK_FAST')}")
+
+
+def data_key() -> str:
+    """Hash of the image files, wherever the chapters will find them."""
+    return _hash(sorted(path for path in data_folder().rglob("*.gz") if path.is_file()))
+
+
+def _hash(files: list[Path], start: str = "") -> str:
+    digest = hashlib.sha256(start.encode())
     for path in files:
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
@@ -57,17 +65,27 @@ def print_run_times() -> None:
         print(f"  {Path(record.uri).stem:<24}{seconds:8.1f} s")
 
 
+def _read(path: Path) -> str | None:
+    return path.read_text() if path.is_file() else None
+
+
 def main() -> int:
     """Build; return 0 only if every page is there and every check passed."""
-    key = execution_key()
-    stale = not KEY.is_file() or KEY.read_text() != key
-    if stale:
+    code = code_key()
+    key = f"{code} {data_key()}"
+    if _read(CACHED) != key:
         shutil.rmtree(CACHE, ignore_errors=True)
-        KEY.unlink(missing_ok=True)
+    BUILD.mkdir(exist_ok=True)
+    CACHED.write_text(key)
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
-    command = [jupyter_book, "build", ".", "-W", "-n"]
-    command += ["--keep-going", "--all"] if stale else ["--keep-going"]
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+    command = [jupyter_book, "build", ".", "-W", "-n", "--keep-going"]
+    # after a failure too: pages that failed are not read again unless they change
+    command += [] if _read(BUILT) == key else ["--all"]
+    BUILT.unlink(missing_ok=True)
+    failed = subprocess.run(command, cwd=ROOT, check=False).returncode
+    key = f"{code} {data_key()}"  # a chapter may have fetched its data
+    CACHED.write_text(key)
+    if failed:
         print("book: the build failed; the messages above say where", file=sys.stderr)
         return 1
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -75,12 +93,12 @@ def main() -> int:
     if missing:
         print(f"book: pages missing from the build: {', '.join(missing)}", file=sys.stderr)
         return 1
-    KEY.write_text(key)
     tests = [sys.executable, "-m", "pytest", "-q", "tests/test_book.py", "tests/test_browser.py"]
     env = {**os.environ, "BNNBOOK_REQUIRE_BOOK": "1"}
     if subprocess.run(tests, cwd=ROOT, env=env, check=False).returncode:
         print("book: the built pages did not pass their checks", file=sys.stderr)
         return 1
+    BUILT.write_text(key)
     print_run_times()
     print(f"\nbook: open {(BUILD / 'html' / 'index.html').relative_to(ROOT)}")
     return 0

@@ -79,6 +79,11 @@ FASHION_MNIST = Source(
 )
 
 
+def data_folder(data_dir: str | Path | None = None) -> Path:
+    """``data_dir``, else the variable ``BNNBOOK_DATA_DIR``, else the user's cache folder."""
+    return Path(data_dir or os.environ.get("BNNBOOK_DATA_DIR") or pooch.os_cache("bnnbook"))
+
+
 def fetch(source: Source, data_dir: str | Path | None = None) -> dict[str, Path]:
     """Paths of a source's files, each with the right checksum, downloaded where missing.
 
@@ -96,7 +101,7 @@ def fetch(source: Source, data_dir: str | Path | None = None) -> dict[str, Path]
         If a file is missing or damaged and cannot be downloaded: says what failed at each mirror,
         and the two ways out.
     """
-    root = Path(data_dir or os.environ.get("BNNBOOK_DATA_DIR") or pooch.os_cache("bnnbook"))
+    root = data_folder(data_dir)
     folder = root / source.folder
     return {name: _fetch_file(source, name, folder) for name in source.files}
 

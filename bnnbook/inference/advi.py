@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -18,11 +18,12 @@ from bnnbook.inference.callbacks import Callback, FitState, Reporter, common_int
 from bnnbook.inference.checks import (
     DivergedError,
     batch_rows,
+    float_dtype,
     positive_int,
     positive_number,
     seed_int,
 )
-from bnnbook.inference.log_density import LogDensity, compile_log_density
+from bnnbook.inference.log_density import LogDensity, compile_log_density, precision
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
 
@@ -39,6 +40,7 @@ __all__ = [
 METHODS = ("advi", "fullrank_advi")
 LOG_2PI = float(np.log(2 * np.pi))
 INITIAL_SD = 0.1  # small enough that the first gradients see the network and not the noise
+NOISE_AT_ONCE = 10_000_000  # numbers drawn ahead of a block; beyond that, step by step
 
 Schedule = Callable[[float], float]
 
@@ -184,7 +186,8 @@ def fit_advi(
     callback_every: int = 100,
     n_starts: int = 1,
     initial_sd: float = INITIAL_SD,
-    start: xr.DataTree | None = None,
+    start: xr.DataTree | Mapping[str, np.ndarray] | None = None,
+    dtype: str = "float64",
     draws: int = 1000,
     seed: int,
     progressbar: bool = True,
@@ -221,9 +224,12 @@ def fit_advi(
         Independent starts, of which the best final ELBO (mean over the last tenth) is kept.
     initial_sd : float
         Standard deviation of every parameter of the approximation at the start.
-    start : DataTree, optional
+    start : DataTree or mapping of arrays by name, optional
         A fit of the same model by this function, whose means and standard deviations to start
-        from, such as mean field's for full rank.
+        from, such as mean field's for full rank; or means of the unconstrained variables.
+    dtype : {"float64", "float32"}
+        Precision of the fit. Single precision is about twice as fast where matrix products
+        dominate, as for images. Results come back in float64 either way.
     draws : int
         Draws from the fitted approximation.
     seed : int
@@ -249,6 +255,7 @@ def fit_advi(
     n_starts = positive_int("n_starts", n_starts)
     callback_every = positive_int("callback_every", callback_every)
     initial_sd = positive_number("initial_sd", initial_sd)
+    dtype = float_dtype(dtype)
     seed = seed_int(seed)
     if optimizer is not None:
         if learning_rate is not None:
@@ -261,7 +268,7 @@ def fit_advi(
     if not callable(learning_rate):
         positive_number("learning_rate", learning_rate)
     density = compile_log_density(model)
-    initial = None if start is None else _from_fit(start, density)
+    initial = None if start is None else _given_start(start, density, initial_sd)
     own = density.batch_size
     if batch_size is not None:
         batch_rows(batch_size, density.N)
@@ -271,7 +278,7 @@ def fit_advi(
     block = min(max(n // 100, 50), 1000)
     if callbacks:
         block = common_interval(callbacks, callback_every)
-    compiled, compile_seconds = _compile_block(density, method, rows, block, optimizer)
+    compiled, compile_seconds = _compile_block(density, method, rows, block, optimizer, dtype)
     fractions = np.arange(n) / n
     rates = np.array(
         [learning_rate(f) if callable(learning_rate) else learning_rate for f in fractions]
@@ -284,7 +291,7 @@ def fit_advi(
         "n": n, "method": method, "batch_size": rows, "n_starts": n_starts, "draws": draws,
         "learning_rate": None if optimizer or callable(learning_rate) else learning_rate,
         "optimizer": "given" if optimizer else "adam", "kl_annealing": kl_annealing is not None,
-        "initial_sd": initial_sd,
+        "initial_sd": initial_sd, "dtype": dtype,
     }  # fmt: skip
     best: _Run | None = None
     finals = []
@@ -294,7 +301,7 @@ def fit_advi(
             callbacks, method=method, settings=settings, default_every=callback_every
         )
         run = _run(
-            compiled, density, method, n, block, rates, weights, reporter, optimizer,
+            compiled, density, method, n, block, rates, weights, reporter, optimizer, dtype=dtype,
             initial_sd=initial_sd, initial=initial, seed=start_seed,
             label=method if n_starts == 1 else f"{method} {number + 1}/{n_starts}",
             progressbar=progressbar,
@@ -359,15 +366,16 @@ def _cholesky(method: str, scale: Any) -> Any:
 
 
 def _compile_block(
-    density: LogDensity, method: str, rows: int, block: int, optimizer: Optimizer | None
-) -> tuple[Callable[..., Any], float]:
+    density: LogDensity, method: str, rows: int, block: int, optimizer: Optimizer | None,
+    dtype: str,
+) -> tuple[Callable[..., Any], float]:  # fmt: skip
     """Compile up to ``block`` steps on (mean, scale), with a run-time number of steps."""
     D, N = density.size, density.N
     subsample = rows < N
     weight = N / rows if density.batch_size is None else 1.0
-    data = tuple(jnp.asarray(a) for a in density.data)
+    ahead = block * D <= NOISE_AT_ONCE
 
-    def log_terms(params: tuple, xi: jax.Array, index: jax.Array) -> tuple:
+    def log_terms(params: tuple, xi: jax.Array, index: jax.Array, data: tuple) -> tuple:
         mean, scale = params
         chol = _cholesky(method, scale)
         if method == "advi":
@@ -383,20 +391,28 @@ def _compile_block(
             theta, batch
         )
 
-    def objective(params: tuple, xi: Any, index: Any, kl_weight: Any) -> tuple:
-        minus_kl, likelihood = log_terms(params, xi, index)
+    def objective(params: tuple, xi: Any, index: Any, kl_weight: Any, data: tuple) -> tuple:
+        minus_kl, likelihood = log_terms(params, xi, index, data)
         return kl_weight * minus_kl + likelihood, minus_kl + likelihood
 
     gradient = jax.grad(objective, has_aux=True)
 
-    def run(state: tuple, key: jax.Array, steps: Any, rates: Any, kl_weights: Any) -> tuple:
+    def run(
+        state: tuple, key: jax.Array, steps: Any, rates: Any, kl_weights: Any, data: tuple
+    ) -> tuple:
         noise_key, index_key = jax.random.split(key)
-        noise = jax.random.normal(noise_key, (block, D))
+        if ahead:
+            noise = jax.random.normal(noise_key, (block, D), dtype)
         indices = jax.random.randint(index_key, (block, rows if subsample else 1), 0, N)
 
         def step(i: Any, carry: tuple) -> tuple:
             params, optimizer_state, elbos = carry
-            grads, elbo = gradient(params, noise[i], indices[i], kl_weights[i])
+            xi = (
+                noise[i]
+                if ahead
+                else jax.random.normal(jax.random.fold_in(noise_key, i), (D,), dtype)
+            )
+            grads, elbo = gradient(params, xi, indices[i], kl_weights[i], data)
             if optimizer is None:
                 params, optimizer_state = _adam(params, grads, optimizer_state, rates[i])
             else:
@@ -405,18 +421,25 @@ def _compile_block(
                 params = jax.tree.map(jnp.add, params, updates)
             return params, optimizer_state, elbos.at[i].set(elbo)
 
-        *state, elbos = jax.lax.fori_loop(0, steps, step, (*state, jnp.zeros(block)))
+        *state, elbos = jax.lax.fori_loop(0, steps, step, (*state, jnp.zeros(block, dtype)))
         return tuple(state), elbos
 
     clock = time.perf_counter()
-    example = (
-        _initial_state(density, method, optimizer, seed=0),
-        jax.random.key(0),
-        0,
-        *(np.zeros(block),) * 2,
-    )
-    compiled = jax.jit(run).lower(*example).compile()
-    return compiled, time.perf_counter() - clock
+    with precision(dtype):
+        data = tuple(jnp.asarray(a) for a in density.data)
+        example = (
+            _initial_state(density, method, optimizer, seed=0, dtype=dtype),
+            jax.random.key(0),
+            0,
+            *(np.zeros(block),) * 2,
+        )
+        compiled = jax.jit(run).lower(*example, data).compile()
+
+    def run_block(*arguments: Any) -> tuple:
+        with precision(dtype):
+            return compiled(*arguments, data)
+
+    return run_block, time.perf_counter() - clock
 
 
 def _adam(params: tuple, grads: tuple, state: tuple, rate: Any) -> tuple[tuple, tuple]:
@@ -435,32 +458,35 @@ def _adam(params: tuple, grads: tuple, state: tuple, rate: Any) -> tuple[tuple, 
 def _initial_state(
     density: LogDensity, method: str, optimizer: Optimizer | None, seed: int,
     initial_sd: float = INITIAL_SD, initial: tuple[np.ndarray, np.ndarray] | None = None,
+    dtype: str = "float64",
 ) -> tuple[tuple, Any]:  # fmt: skip
     """Means near the model's initial point, jittered to break the network's symmetry.
 
     Or ``initial``, means and standard deviations, each (D,).
     """
     if initial is None:
-        mean = jnp.asarray(density.initial_points(1, jitter=0.5, seed=seed)[0])
+        mean = density.initial_points(1, jitter=0.5, seed=seed)[0]
         sd = np.full(mean.shape, initial_sd)
     else:
-        mean, sd = jnp.asarray(initial[0]), initial[1]
-    scale = jnp.asarray(sd + np.log(-np.expm1(-sd)))  # inverse softplus
+        mean, sd = initial
+    mean = jnp.asarray(mean, dtype)
+    scale = jnp.asarray(sd + np.log(-np.expm1(-sd)), dtype)  # inverse softplus
     params = (mean, scale if method == "advi" else jnp.diag(scale))
     if optimizer is not None:
         return params, optimizer.init(params)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    return params, (zeros, zeros, jnp.asarray(0.0))
+    return params, (zeros, zeros, jnp.asarray(0.0, dtype))
 
 
 def _run(
     compiled: Callable[..., Any], density: LogDensity, method: str, n: int, block: int,
     rates: np.ndarray, weights: np.ndarray, reporter: Reporter,
-    optimizer: Optimizer | None, *, initial_sd: float,
+    optimizer: Optimizer | None, *, dtype: str, initial_sd: float,
     initial: tuple[np.ndarray, np.ndarray] | None, seed: int, label: str, progressbar: bool,
 ) -> _Run:  # fmt: skip
     """Run the compiled blocks until done, stopped or interrupted."""
-    state = _initial_state(density, method, optimizer, seed, initial_sd, initial)
+    with precision(dtype):
+        state = _initial_state(density, method, optimizer, seed, initial_sd, initial, dtype)
     keys = jax.random.split(jax.random.key(seed), -(-n // block))
     elbo, seconds = np.empty(n), np.empty(n)
     done, ended = 0, "finished"
@@ -489,15 +515,33 @@ def _run(
         except KeyboardInterrupt:
             ended = "interrupted"
     params = state[0]
-    chol = np.asarray(_cholesky(method, params[1]))
-    return _Run(np.asarray(params[0]), chol, elbo[:done], seconds[:done], ended)
+    chol = np.asarray(_cholesky(method, params[1]), np.float64)
+    return _Run(np.asarray(params[0], np.float64), chol, elbo[:done], seconds[:done], ended)
+
+
+def _given_start(
+    start: Any, density: LogDensity, initial_sd: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variational means and standard deviations to start from, each (D,)."""
+    if not isinstance(start, Mapping) or isinstance(start, xr.DataTree):
+        return _from_fit(start, density)
+    expected = dict(zip(density.names, density.shapes, strict=True))
+    got = {name: np.shape(value) for name, value in start.items()}
+    if got != expected:
+        raise ValueError(f"start must have arrays of shapes {expected}, got {got}")
+    mean = np.concatenate([np.ravel(start[name]) for name in density.names]).astype(np.float64)
+    if not np.isfinite(mean).all():
+        raise ValueError("start must be finite, got NaN or infinity")
+    return mean, np.full(mean.shape, initial_sd)
 
 
 def _from_fit(fit: xr.DataTree, density: LogDensity) -> tuple[np.ndarray, np.ndarray]:
     """Variational means and standard deviations of an earlier fit, each (D,)."""
     group = fit.children.get("variational") if isinstance(fit, xr.DataTree) else None
     if group is None:
-        raise TypeError(f"start must be a result of fit_advi, got {type(fit).__name__}")
+        raise TypeError(
+            f"start must be a result of fit_advi or a mapping of arrays, got {type(fit).__name__}"
+        )
     parts = []
     for name, shape in zip(density.names, density.shapes, strict=True):
         found = group[name].sizes if name in group else None

@@ -45,6 +45,13 @@ def seed_int(seed: object) -> int:
     return int(seed)
 
 
+def float_dtype(dtype: object) -> str:
+    """Return the name of a floating-point precision, or raise."""
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
+    return str(dtype)
+
+
 def batch_rows(batch_size: object, n_rows: int) -> int:
     """Return a batch size between 1 and ``n_rows``, or raise."""
     size = positive_int("batch_size", batch_size)

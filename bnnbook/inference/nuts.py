@@ -20,7 +20,7 @@ from bnnbook.inference.chains import (
     full_data_density,
     run_chains,
 )
-from bnnbook.inference.checks import positive_int, seed_int
+from bnnbook.inference.checks import float_dtype, positive_int, seed_int
 from bnnbook.inference.log_density import precision
 
 __all__ = ["sample_nuts"]
@@ -96,8 +96,7 @@ def sample_nuts(
     max_depth = positive_int("max_depth", max_depth)
     if not 0 < target_accept < 1:
         raise ValueError(f"target_accept must lie in (0, 1), got {target_accept}")
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
+    dtype = float_dtype(dtype)
     density = full_data_density(model, "NUTS")
 
     def log_density(theta: jax.Array) -> jax.Array:

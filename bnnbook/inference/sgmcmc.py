@@ -29,6 +29,7 @@ from bnnbook.inference.checkpoint import fingerprint, read_checkpoint, write_che
 from bnnbook.inference.checks import (
     DivergedError,
     batch_rows,
+    float_dtype,
     non_negative_int,
     positive_int,
     seed_int,
@@ -237,8 +238,7 @@ def _check_job(
             "kernel must come from inference.sgld or inference.sghmc, "
             f"got {kernel!r} ({type(kernel).__name__})"
         )
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    dtype = float_dtype(dtype)
     if backend not in ("jax", "numba"):
         raise ValueError(f"backend must be 'jax' or 'numba', got {backend!r}")
     if backend == "numba" and dtype == "float32":
@@ -403,7 +403,7 @@ def _compile(job: _Job, together: int) -> _Compiled:
         # then the normal numbers, up to a third of a step's time, are not even drawn
         quiet_steps = kernel.temperature == 0 or not job.plan.noisy.all()
 
-        def cut(rows: Any) -> tuple:
+        def cut(rows: Any, data: tuple) -> tuple:
             if n == N:
                 return data
             return tuple(
@@ -411,9 +411,9 @@ def _compile(job: _Job, together: int) -> _Compiled:
                 for a, batched in zip(data, density.batched, strict=True)
             )
 
-        def one_step(i: Any, carry: tuple, key: Any, rows: Any, table: dict) -> tuple:
+        def one_step(i: Any, carry: tuple, key: Any, rows: Any, table: dict, data: tuple) -> tuple:
             position, memory, anchor, kept, health = carry
-            batch = cut(rows[i])
+            batch = cut(rows[i], data)
             lp, gradient = jax.value_and_grad(log_density)(position, batch, scale)
             if kernel.control_variates:
                 at, full, at_lp = anchor
@@ -447,8 +447,14 @@ def _compile(job: _Job, together: int) -> _Compiled:
             }
             return position, memory, anchor, kept, _watch(health, table["step"][i], lp, squares)
 
-        def advance(carry: tuple, key: Any, rows: Any, table: dict, count: Any) -> tuple:
-            return jax.lax.fori_loop(0, count, lambda i, c: one_step(i, c, key, rows, table), carry)
+        # the data are an argument: compiled code would hold, and take long over, a copy
+        def advance(
+            carry: tuple, key: Any, rows: Any, table: dict, count: Any, data: tuple
+        ) -> tuple:
+            def step(i: Any, carry: tuple) -> tuple:
+                return one_step(i, carry, key, rows, table, data)
+
+            return jax.lax.fori_loop(0, count, step, carry)
 
         clock = time.perf_counter()
         carry = _initial_carry(job, job.starts[:together], slots, steps)
@@ -456,15 +462,24 @@ def _compile(job: _Job, together: int) -> _Compiled:
         rows = np.zeros((together, steps, n if n < N else 1), np.int32)
         keys = np.zeros((together, 2), np.uint32)
         compiled = (
-            jax.jit(jax.vmap(advance, in_axes=(0, 0, 0, None, None)))
-            .lower(carry, keys, rows, table, np.int32(1))
+            jax.jit(jax.vmap(advance, in_axes=(0, 0, 0, None, None, None)))
+            .lower(carry, keys, rows, table, np.int32(1), data)
             .compile()
         )
         full = None
         if kernel.control_variates:
-            value_and_grad = jax.value_and_grad(lambda p: log_density(p, data, 1.0))
-            full = jax.jit(jax.vmap(value_and_grad)).lower(carry[0]).compile()
-    return _Compiled(compiled, full, steps, slots, time.perf_counter() - clock)
+            value_and_grad = jax.value_and_grad(lambda p, data: log_density(p, data, 1.0))
+            compiled_full = (
+                jax.jit(jax.vmap(value_and_grad, in_axes=(0, None))).lower(carry[0], data).compile()
+            )
+
+            def full(position: tuple) -> Any:
+                return compiled_full(position, data)
+
+    def run(*arguments: Any) -> Any:
+        return compiled(*arguments, data)
+
+    return _Compiled(run, full, steps, slots, time.perf_counter() - clock)
 
 
 def _compile_numba(job: _Job, together: int, slots: int, steps: int) -> _Compiled:

@@ -1,0 +1,122 @@
+"""When chapters run again: the key of the execution cache, and the builds that use it."""
+
+import importlib.util
+import subprocess
+from pathlib import Path
+
+import pooch
+import pytest
+
+TOOL = Path(__file__).parent.parent / "tools" / "build_book.py"
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """The build tool on a tiny project, with every command it runs recorded and not run."""
+    spec = importlib.util.spec_from_file_location("build_book", TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    for name, path in {"ROOT": ".", "BUILD": "_build", "CACHE": "_build/.jupyter_cache"}.items():
+        monkeypatch.setattr(tool, name, tmp_path / path)
+    for name in ("CACHED", "BUILT"):
+        monkeypatch.setattr(tool, name, tmp_path / "_build" / name)
+    monkeypatch.setattr(tool, "print_run_times", lambda: None)
+    monkeypatch.setenv("BNNBOOK_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("BNNBOOK_FAST", raising=False)
+    for name in ("bnnbook/models.py", "requirements.lock", "data/mnist/images.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "_toc.yml").write_text("root: index\nchapters:\n- file: one\n")
+    tool.commands, tool.status = [], {"jupyter-book": 0, "python": 0}
+
+    def run(command, **_):
+        tool.commands.append(command)
+        name = "jupyter-book" if "jupyter-book" in command[0] else "python"
+        if name == "jupyter-book":
+            for page in ("index", "one"):
+                (tmp_path / "_build" / "html").mkdir(parents=True, exist_ok=True)
+                (tmp_path / "_build" / "html" / f"{page}.html").write_text("page")
+            (tmp_path / "_build" / ".jupyter_cache").mkdir(exist_ok=True)
+        return subprocess.CompletedProcess(command, tool.status[name])
+
+    monkeypatch.setattr(tool.subprocess, "run", run)
+    return tool
+
+
+def reads_everything(book):
+    """Whether the last build of the pages read all of them again."""
+    return "--all" in [c for c in book.commands if "jupyter-book" in c[0]][-1]
+
+
+@pytest.mark.parametrize("name", ["bnnbook/models.py", "requirements.lock"])
+def test_code_and_dependencies_are_in_the_key(book, name):
+    before = book.code_key()
+    assert book.code_key() == before
+    (book.ROOT / name).write_text("changed")
+    assert book.code_key() != before
+
+
+def test_budget_and_python_version_are_in_the_key(book, monkeypatch):
+    keys = {book.code_key()}
+    monkeypatch.setenv("BNNBOOK_FAST", "1")
+    keys.add(book.code_key())
+    monkeypatch.setattr(book.platform, "python_version", lambda: "3.99.0")
+    keys.add(book.code_key())
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize("place", ["variable", "user's cache"])
+def test_data_are_in_the_key_wherever_they_lie(book, monkeypatch, place):
+    if place == "user's cache":
+        monkeypatch.delenv("BNNBOOK_DATA_DIR")
+        monkeypatch.setattr(pooch, "os_cache", lambda _: book.ROOT / "data")
+    before = book.data_key()
+    (book.ROOT / "data" / "mnist" / "images.gz").write_text("other images")
+    assert book.data_key() != before
+
+
+def test_unchanged_build_reads_nothing_again(book):
+    assert book.main() == 0
+    assert reads_everything(book)
+    assert book.main() == 0
+    assert not reads_everything(book)
+    assert book.CACHE.is_dir()
+
+
+def test_changed_package_drops_the_results(book):
+    book.main()
+    (book.CACHE / "result").write_text("old")
+    (book.ROOT / "bnnbook" / "models.py").write_text("changed")
+    assert book.main() == 0
+    assert reads_everything(book)
+    assert not (book.CACHE / "result").exists()
+
+
+@pytest.mark.parametrize("part", ["jupyter-book", "python"])
+def test_after_a_failure_pages_are_read_again_and_results_kept(book, part):
+    book.status[part] = 1
+    assert book.main() == 1
+    (book.CACHE / "result").write_text("good")
+    book.status[part] = 0
+    assert book.main() == 0
+    assert reads_everything(book)
+    assert (book.CACHE / "result").exists()
+
+
+def test_data_fetched_during_the_build_are_no_change(book):
+    run = book.subprocess.run
+
+    def run_and_fetch(command, **options):
+        (book.ROOT / "data" / "mnist" / "labels.gz").write_text("fetched")
+        return run(command, **options)
+
+    book.subprocess.run = run_and_fetch
+    assert book.main() == 0
+    assert book.main() == 0
+    assert not reads_everything(book)
+
+
+def test_missing_page_fails_the_build(book, capsys):
+    (book.ROOT / "_toc.yml").write_text("root: index\nchapters:\n- file: two\n")
+    assert book.main() == 1
+    assert "pages missing from the build: two" in capsys.readouterr().err
