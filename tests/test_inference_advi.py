@@ -50,8 +50,8 @@ def test_single_precision_finds_the_same_optimum(line, method):
     assert (double["history"]["elbo"] != single["history"]["elbo"]).any()
 
 
-def test_noise_of_a_large_model_is_drawn_step_by_step(line, monkeypatch):
-    monkeypatch.setattr("bnnbook.inference.advi.NOISE_AT_ONCE", 0)
+def test_noise_of_a_wide_model_is_drawn_step_by_step(line, monkeypatch):
+    monkeypatch.setattr("bnnbook.inference.advi.WIDE", 0)
     model, _, covariance, _ = line
     fit = inference.fit_advi(model, 20_000, **QUIET, **DECAY)
     np.testing.assert_allclose(sds(fit), mean_field(covariance), rtol=0.1)
