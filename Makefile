@@ -13,7 +13,8 @@ book: .venv/.ready  ## execute every chapter and build _build/html/index.html
 
 test: .venv/.ready  ## unit tests and every chapter at quick budget
 	@echo "test: unit tests and every chapter at quick budget (about 10 minutes)"
-	@BNNBOOK_FAST=1 $(PY) -m pytest -n 2 --nbmake --nbmake-timeout=1200 --durations=10 tests book/chapters
+	@BNNBOOK_FAST=1 $(PY) -m pytest -n 2 --dist worksteal --nbmake --nbmake-timeout=1200 \
+		--durations=10 book/chapters tests
 
 lab: .venv/.ready  ## open the chapters in JupyterLab
 	@echo "lab: starting JupyterLab (stop it with Ctrl-C)"

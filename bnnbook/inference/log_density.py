@@ -183,7 +183,8 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
         outputs = graph_replace(outputs, inputs, strict=False)
     all_inputs = [*values, *full.values(), *inputs.values()]
     data = tuple(np.asarray(v.eval()) for v in full) + tuple(
-        np.asarray(v.get_value()) for v in containers
+        np.asarray(v.get_value(borrow=True))
+        for v in containers  # images are large
     )
     data_names = tuple(v.name or f"data_{i}" for i, v in enumerate([*full, *containers]))
     point = model.initial_point(random_seed=0)
