@@ -18,12 +18,13 @@ def book(tmp_path, monkeypatch):
     spec.loader.exec_module(tool)
     for name, path in {"ROOT": ".", "BUILD": "_build", "CACHE": "_build/.jupyter_cache"}.items():
         monkeypatch.setattr(tool, name, tmp_path / path)
-    for name in ("CACHED", "BUILT"):
+    for name in ("CACHED", "BUILT", "CHECKED"):
         monkeypatch.setattr(tool, name, tmp_path / "_build" / name)
     monkeypatch.setattr(tool, "print_run_times", lambda: None)
     monkeypatch.setenv("BNNBOOK_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("BNNBOOK_FAST", raising=False)
-    for name in ("bnnbook/models.py", "requirements.lock", "data/mnist/images.gz"):
+    names = ("bnnbook/models.py", "requirements.lock", "data/mnist/images.gz", *tool.CHECKS)
+    for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "_toc.yml").write_text("root: index\nchapters:\n- file: one\n")
@@ -81,6 +82,24 @@ def test_unchanged_build_reads_nothing_again(book):
     assert book.main() == 0
     assert not reads_everything(book)
     assert book.CACHE.is_dir()
+
+
+def test_pages_are_checked_when_they_or_the_checks_have_changed(book):
+    def checks():
+        return sum("pytest" in command for command in book.commands)
+
+    book.status["python"] = 1
+    assert book.main() == 1
+    book.status["python"] = 0
+    for expected in (2, 2):  # after a failure again, then no more
+        assert book.main() == 0
+        assert checks() == expected
+    (book.ROOT / "tests" / "test_book.py").write_text("a new check")
+    assert book.main() == 0
+    assert checks() == 3
+    (book.BUILD / "html" / "one.css").write_text("a new style")
+    assert book.main() == 0
+    assert checks() == 4
 
 
 def test_changed_package_drops_the_results(book):
