@@ -8,11 +8,11 @@ help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 8
 
 book: .venv/.ready  ## execute every chapter and build _build/html/index.html
-	@echo "book: executing the chapters that changed and building _build/html (first time about 25 minutes)"
+	@echo "book: executing the chapters that changed and building _build/html (first time about 35 minutes)"
 	@$(PY) tools/build_book.py
 
 test: .venv/.ready  ## unit tests and every chapter at quick budget
-	@echo "test: unit tests and every chapter at quick budget (about 10 minutes)"
+	@echo "test: unit tests and every chapter at quick budget (about 15 minutes)"
 	@BNNBOOK_FAST=1 $(PY) -m pytest -n 2 --dist worksteal --nbmake --nbmake-timeout=1200 \
 		--durations=10 book/chapters tests
 
