@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnnbook import inference, models
+from bnnbook.inference.log_density import precision
 
 N, SIZES = 60_000, (784, 300, 100, 10)
 WEIGHTS = sum(a * b for a, b in itertools.pairwise(SIZES))
@@ -111,7 +112,8 @@ def timed(function: Any, params: Params, v: Params, chains: int, steps: int) -> 
     """Milliseconds a step of a compiled loop, and the seconds it took to compile."""
     clock = time.perf_counter()
     keys = jax.random.split(jax.random.key(0), chains)
-    compiled = function.lower(params, v, keys).compile()
+    with precision("float32"):
+        compiled = function.lower(params, v, keys).compile()
     compile_seconds = time.perf_counter() - clock
 
     def run() -> float:
