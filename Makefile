@@ -4,17 +4,23 @@
 PY := .venv/bin/python
 export PYTHON
 
+# the same networks are compiled many times over: keep JAX's machine code between uses
+JAX_CACHE := JAX_COMPILATION_CACHE_DIR="$(CURDIR)/_build/.jax_cache" \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.2
+# at quick budget PyTensor would compile for longer than it computes: let it call NumPy instead
+NUMPY := PYTENSOR_FLAGS="$${PYTENSOR_FLAGS:+$$PYTENSOR_FLAGS,}linker=py,optimizer_excluding=fusion"
+
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 8
 
 book: .venv/.ready  ## execute every chapter and build _build/html/index.html
 	@echo "book: executing the chapters that changed and building _build/html (first time about 35 minutes)"
-	@$(PY) tools/build_book.py
+	@$(JAX_CACHE) $(PY) tools/build_book.py
 
 test: .venv/.ready  ## unit tests and every chapter at quick budget
 	@echo "test: unit tests and every chapter at quick budget (about 15 minutes)"
-	@BNNBOOK_FAST=1 $(PY) -m pytest -n 2 --dist worksteal --nbmake --nbmake-timeout=1200 \
-		--durations=10 book/chapters tests
+	@BNNBOOK_FAST=1 $(JAX_CACHE) $(NUMPY) $(PY) -m pytest -n 2 --dist load --maxschedchunk 1 \
+		--nbmake --nbmake-timeout=1200 --durations=10 book/chapters tests
 
 lab: .venv/.ready  ## open the chapters in JupyterLab
 	@echo "lab: starting JupyterLab (stop it with Ctrl-C)"

@@ -2,6 +2,7 @@
 
 import json
 
+import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -167,6 +168,38 @@ def test_nuts_is_the_closed_form_posterior(line, dtype):
     ratio = np.cov(draws.T) / covariance
     np.testing.assert_allclose(np.diag(ratio), 1.0, atol=4 * np.sqrt(2 / n_effective))
     assert int(fit["sample_stats"]["diverging"].sum()) == 0
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_nuts_draws_as_blackjax_does(line, dense):
+    """One compiled function, block by block, against BlackJAX's warm-up and sampler in turn."""
+    density = compile_log_density(line[0])
+    data = tuple(map(jnp.asarray, density.data))
+
+    def log_density(theta):
+        return density.log_prior(theta, data) + density.log_likelihood(theta, data)
+
+    tune, draws = 130, 100  # a warm-up of one block and a part of the next
+    fit = inference.sample_nuts(
+        line[0], draws=draws, tune=tune, chains=2, seed=5, dense_mass=dense, progressbar=False
+    )
+    starts = density.initial_points(2, jitter=1.0, seed=5)
+    for chain, key in enumerate(jax.random.split(jax.random.key(5), 2)):
+        warm_key, draw_key = jax.random.split(key)
+        warm_up = blackjax.window_adaptation(
+            blackjax.nuts, log_density, is_mass_matrix_diagonal=not dense
+        )
+        (state, parameters), _ = warm_up.run(warm_key, starts[chain], num_steps=tune)
+        step = jax.jit(blackjax.nuts(log_density, **parameters).step)
+        expected = []
+        for step_key in jax.random.split(draw_key, draws):
+            state, _ = step(step_key, state)
+            expected.append(state.position)
+        found = fit["posterior"]["beta"][chain]
+        np.testing.assert_allclose(found[:20], expected[:20], rtol=1e-6)  # then rounding grows
+        np.testing.assert_allclose(
+            fit["sample_stats"]["step_size"][chain], parameters["step_size"], rtol=1e-6
+        )
 
 
 def test_nuts_warns_of_a_single_chain(line):

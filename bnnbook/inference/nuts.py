@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,11 @@ from bnnbook.inference.chains import (
     run_chains,
 )
 from bnnbook.inference.checks import float_dtype, positive_int, seed_int
-from bnnbook.inference.log_density import precision
+from bnnbook.inference.log_density import LogDensity, precision
 
 __all__ = ["sample_nuts"]
+
+DRAW, FAST, SLOW, WINDOW_END, LAST, IDLE = range(6)  # what an iteration adapts
 
 
 def sample_nuts(
@@ -99,58 +102,34 @@ def sample_nuts(
     dtype = float_dtype(dtype)
     density = full_data_density(model, "NUTS")
 
-    def log_density(theta: jax.Array) -> jax.Array:
-        data = tuple(jnp.asarray(a) for a in density.data)  # in the precision of the moment
-        return density.log_prior(theta, data) + density.log_likelihood(theta, data)
-
-    def warm_up(key: jax.Array, theta: jax.Array) -> Any:
-        adaptation = blackjax.window_adaptation(
-            blackjax.nuts,
-            log_density,
-            is_mass_matrix_diagonal=not dense_mass,
-            target_acceptance_rate=target_accept,
-            max_num_doublings=max_depth,
-        )
-        (state, parameters), _ = adaptation.run(key, theta, num_steps=tune)
-        # the depth is a constant of the compiled code and no array
-        return state, {k: v for k, v in parameters.items() if k != "max_num_doublings"}
-
-    def advance(key: jax.Array, state: Any, parameters: dict[str, Any]) -> Any:
-        step = blackjax.nuts(log_density, max_num_doublings=max_depth, **parameters).step
-
-        def one(state: Any, key: jax.Array) -> tuple:
-            state, info = step(key, state)
-            return state, {
-                "theta": state.position,
-                "lp": state.logdensity,
-                "diverging": info.is_divergent,
-                "n_steps": info.num_integration_steps,
-                "acceptance_rate": info.acceptance_rate,
-                "energy": info.energy,
-            }
-
-        return jax.lax.scan(one, state, jax.random.split(key, BLOCK))
+    start, advance = _compiled_parts(blackjax, density, target_accept, dense_mass, max_depth)
+    starts = density.initial_points(chains, jitter=1.0, seed=seed).astype(dtype)
+    n_warm, n_blocks = -(-tune // BLOCK), -(-draws // BLOCK)
+    warm_phases = np.append(_warm_up_phases(blackjax, tune), np.full(n_warm * BLOCK - tune, IDLE))
 
     clock = time.perf_counter()
     with precision(dtype):
-        key, theta = jax.random.key(0), jnp.zeros(density.size, dtype)
-        compiled_warm_up = jax.jit(warm_up).lower(key, theta).compile()
-        example = jax.eval_shape(warm_up, key, theta)
-        compiled_advance = jax.jit(advance).lower(key, *example).compile()
+        data, draw_phases = tuple(jnp.asarray(a) for a in density.data), jnp.full(BLOCK, DRAW)
+        states = [jax.jit(start)(jnp.asarray(theta), data) for theta in starts]
+        block_keys = jax.random.split(jax.random.key(0), BLOCK)
+        compiled = jax.jit(advance).lower(states[0], block_keys, draw_phases, data).compile()
     compile_seconds = time.perf_counter() - clock
 
-    starts = density.initial_points(chains, jitter=1.0, seed=seed).astype(dtype)
     keys = jax.random.split(jax.random.key(seed), chains)
     step_sizes = np.zeros(chains)
-    n_blocks = -(-draws // BLOCK)
 
     def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
         with jax.enable_x64(dtype == "float64"):  # of this thread
+            state = states[number]
             warm_key, *draw_keys = jax.random.split(keys[number], n_blocks + 1)
-            state, parameters = compiled_warm_up(warm_key, jnp.asarray(starts[number]))
-            step_sizes[number] = float(parameters["step_size"])
-            for draw_key in draw_keys:
-                state, out = compiled_advance(draw_key, state, parameters)
+            warm_keys = jax.random.split(warm_key, n_warm * BLOCK)
+            for first in range(0, n_warm * BLOCK, BLOCK):
+                block = slice(first, first + BLOCK)
+                state, _ = compiled(state, warm_keys[block], jnp.asarray(warm_phases[block]), data)
+                step_sizes[number] = float(state.step_size)  # waits for the block
+                yield None
+            for key in draw_keys:
+                state, out = compiled(state, jax.random.split(key, BLOCK), draw_phases, data)
                 yield {name: np.asarray(value) for name, value in out.items()}
 
     settings = {
@@ -158,10 +137,110 @@ def sample_nuts(
         "dense_mass": dense_mass, "max_depth": max_depth, "dtype": dtype,
     }  # fmt: skip
     run = run_chains(
-        chain, density, method="nuts", settings=settings, label="NUTS", iterations=draws,
-        cores=cores, callbacks=callbacks, progressbar=progressbar,
+        chain, density, method="nuts", settings=settings, label="NUTS",
+        iterations=(n_warm + n_blocks) * BLOCK, cores=cores, callbacks=callbacks,
+        progressbar=progressbar,
     )  # fmt: skip
     return run.result(
         density, draws=draws, extra_stats={"step_size": step_sizes}, method="nuts",
         settings=settings, seed=seed, compile_seconds=compile_seconds,
     )  # fmt: skip
+
+
+class _State(NamedTuple):
+    """A chain and its adaptation."""
+
+    chain: Any
+    step_size: jax.Array
+    averaging: Any
+    mass: Any
+
+
+def _warm_up_phases(blackjax: ModuleType, tune: int) -> np.ndarray:
+    """Phase of each iteration of the warm-up, in Stan's windows."""
+    windows = np.asarray(blackjax.adaptation.window_adaptation.build_schedule(tune))
+    phases = np.where(windows[:, 0] == 0, FAST, np.where(windows[:, 1] == 0, SLOW, WINDOW_END))
+    phases[-1] = LAST  # a fast one: the windows of the mass matrix end before
+    return phases
+
+
+def _compiled_parts(
+    blackjax: ModuleType,
+    density: LogDensity,
+    target_accept: float,
+    dense_mass: bool,
+    max_depth: int,
+) -> tuple[Callable[..., _State], Callable[..., tuple]]:
+    """``start(theta, data)`` and ``advance(state, keys, phases, data)``, one block.
+
+    The same compiled code warms up and draws: NUTS takes seconds to compile, and the adaptation
+    next to nothing.
+    """
+    kernel, adaptation = blackjax.nuts.build_kernel(), blackjax.adaptation
+    new_mass, update_mass, final_mass = adaptation.mass_matrix.mass_matrix_adaptation(
+        not dense_mass
+    )
+    new_averaging, update_averaging, final_step_size = (
+        adaptation.step_size.dual_averaging_adaptation(target_accept)
+    )
+
+    def log_density(theta: jax.Array, data: tuple) -> jax.Array:
+        return density.log_prior(theta, data) + density.log_likelihood(theta, data)
+
+    def start(theta: jax.Array, data: tuple) -> _State:
+        chain = blackjax.nuts.init(theta, lambda theta: log_density(theta, data))
+        averaging = new_averaging(jnp.ones((), theta.dtype))
+        return _State(chain, jnp.ones((), theta.dtype), averaging, new_mass(density.size))
+
+    def fast(state: _State, acceptance: jax.Array) -> _State:
+        averaging = update_averaging(state.averaging, acceptance)
+        return state._replace(step_size=jnp.exp(averaging.log_step_size), averaging=averaging)
+
+    def slow(state: _State, acceptance: jax.Array) -> _State:
+        mass = update_mass(state.mass, state.chain.position)
+        return fast(state, acceptance)._replace(mass=mass)
+
+    def window_end(state: _State, acceptance: jax.Array) -> _State:
+        state = slow(state, acceptance)
+        averaging = new_averaging(final_step_size(state.averaging))
+        step_size = jnp.exp(averaging.log_step_size)
+        return _State(state.chain, step_size, averaging, final_mass(state.mass))
+
+    def last(state: _State, acceptance: jax.Array) -> _State:
+        state = fast(state, acceptance)
+        return state._replace(step_size=final_step_size(state.averaging))
+
+    adapt = {
+        DRAW: lambda state, _: state, FAST: fast, SLOW: slow, WINDOW_END: window_end, LAST: last,
+    }  # fmt: skip
+
+    def advance(state: _State, keys: jax.Array, phases: jax.Array, data: tuple) -> tuple:
+        def move(state: _State, key: jax.Array, phase: jax.Array) -> tuple:
+            chain, info = kernel(
+                key, state.chain, lambda theta: log_density(theta, data), state.step_size,
+                state.mass.inverse_mass_matrix, max_num_doublings=max_depth,
+            )  # fmt: skip
+            state = state._replace(chain=chain)
+            branches = [adapt[phase] for phase in range(len(adapt))]
+            state = jax.lax.switch(phase, branches, state, info.acceptance_rate)
+            return state, {
+                "theta": chain.position,
+                "lp": chain.logdensity,
+                "diverging": info.is_divergent,
+                "n_steps": info.num_integration_steps,
+                "acceptance_rate": info.acceptance_rate,
+                "energy": info.energy,
+            }
+
+        example = jax.eval_shape(move, state, keys[0], phases[0])[1]
+
+        def rest(state: _State, *_: jax.Array) -> tuple:
+            return state, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), example)
+
+        def one(state: _State, step: tuple) -> tuple:
+            key, phase = step
+            return jax.lax.cond(phase == IDLE, rest, move, state, key, phase)
+
+        return jax.lax.scan(one, state, (keys, phases))
+
+    return start, advance

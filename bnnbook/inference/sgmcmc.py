@@ -389,8 +389,11 @@ def _compile(job: _Job, together: int) -> _Compiled:
     """Compile ``advance``: up to ``steps`` updates of ``together`` chains."""
     density, kernel, n, N = job.density, job.kernel, job.n, job.density.N
     item = np.dtype(job.dtype).itemsize
-    slots = int(np.clip(BUFFER_BYTES // (density.size * item * together), 2, BLOCK))
-    steps = min(BLOCK, (slots - 1) * job.thin, job.plan.steps)
+    held = int(BUFFER_BYTES // (density.size * item * together))
+    slots = max(2, min(held, BLOCK, job.draws + 1))
+    steps = min(BLOCK, job.plan.steps)
+    if slots <= job.draws:
+        steps = min(steps, (slots - 1) * job.thin)
     scale = job.dtype(N / n)
     if job.backend == "numba":
         return _compile_numba(job, together, slots, steps)
