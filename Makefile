@@ -8,17 +8,17 @@ export PYTHON
 JAX_CACHE := JAX_COMPILATION_CACHE_DIR="$(CURDIR)/_build/.jax_cache" \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.2
 # at quick budget PyTensor would compile for longer than it computes: let it call NumPy instead
-NUMPY := PYTENSOR_FLAGS="$${PYTENSOR_FLAGS:+$$PYTENSOR_FLAGS,}linker=py,optimizer_excluding=fusion"
+NUMPY := PYTENSOR_FLAGS="$${PYTENSOR_FLAGS:+$$PYTENSOR_FLAGS,}linker=py,optimizer_excluding=fusion,blas__ldflags="
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 8
 
 book: .venv/.ready  ## execute every chapter and build _build/html/index.html
-	@echo "book: executing the chapters that changed and building _build/html (first time about 35 minutes)"
+	@echo "book: executing the chapters that changed and building _build/html (first time about 30 minutes)"
 	@$(JAX_CACHE) $(PY) tools/build_book.py
 
 test: .venv/.ready  ## unit tests and every chapter at quick budget
-	@echo "test: unit tests and every chapter at quick budget (about 15 minutes)"
+	@echo "test: unit tests and every chapter at quick budget (about 10 minutes)"
 	@BNNBOOK_FAST=1 $(JAX_CACHE) $(NUMPY) $(PY) -m pytest -n 2 --dist load --maxschedchunk 1 \
 		--nbmake --nbmake-timeout=1200 --durations=10 book/chapters tests
 

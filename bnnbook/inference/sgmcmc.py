@@ -459,13 +459,19 @@ def _compile(job: _Job, together: int) -> _Compiled:
 
             return jax.lax.fori_loop(0, count, step, carry)
 
+        def advance_one(carry: tuple, keys: Any, rows: Any, *shared: Any) -> tuple:
+            alone = advance(jax.tree.map(lambda a: a[0], carry), keys[0], rows[0], *shared)
+            return jax.tree.map(lambda a: a[None], alone)
+
         clock = time.perf_counter()
         carry = _initial_carry(job, job.starts[:together], slots, steps)
         table = _table(job, steps, 0, 1)
         rows = np.zeros((together, steps, n if n < N else 1), np.int32)
         keys = np.zeros((together, 2), np.uint32)
+        # mapping over one chain would only take longer to trace
+        mapped = jax.vmap(advance, in_axes=(0, 0, 0, None, None, None))
         compiled = (
-            jax.jit(jax.vmap(advance, in_axes=(0, 0, 0, None, None, None)))
+            jax.jit(mapped if together > 1 else advance_one)
             .lower(carry, keys, rows, table, np.int32(1), data)
             .compile()
         )
