@@ -57,7 +57,8 @@ def main() -> None:
             pm.set_data({"X": X, "y": np.zeros(POINTS, int)}, coords={"obs_id": np.arange(POINTS)})
             found = pm.sample_posterior_predictive(
                 xr.DataTree.from_dict({"posterior": posterior}),
-                var_names=["p", "obs"], random_seed=1, progressbar=False,
+                var_names=["p", "obs"], freeze_vars=["w1", "w2", "w_out"], random_seed=1,
+                progressbar=False,
             )  # fmt: skip
         return found["posterior_predictive"]["p"].to_numpy()[0]
 

@@ -149,6 +149,7 @@ def test_many_threads_at_once(source, tmp_path):
         (gzip.compress(b"\x00\x00\x0d\x03" + bytes(20)), "must start with the IDX magic number"),
         (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abc"), r"must hold \(5,\) bytes, got 3"),
     ],
+    ids=["no gzip", "cut short", "other magic number", "too few bytes"],  # gzip holds the time
 )
 def test_files_that_are_not_idx(tmp_path, content, message):
     path = tmp_path / "bad-idx3-ubyte.gz"
