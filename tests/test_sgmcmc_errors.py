@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -171,16 +172,16 @@ def test_one_chain_warns(line):
 
 
 def interrupt_after(monkeypatch, calls):
-    """Ctrl-C in the main thread once the chains have run ``calls`` compiled blocks."""
-    original, count = sgmcmc._GroupRun.advance, [0]
+    """Ctrl-C in the main thread once each of two chains has run ``calls`` compiled blocks."""
+    original, count = sgmcmc._GroupRun.advance, Counter()
     reached = threading.Event()
 
     def advance(run):
-        if count[0] >= calls:
+        if len(count) == 2 and min(count.values()) >= calls:
             reached.set()
             threading.Event().wait(0.2)  # let the main thread see it
         original(run)
-        count[0] += 1
+        count[run.chains] += 1
 
     def sleep(_):
         if reached.wait(0.05):
@@ -192,7 +193,7 @@ def interrupt_after(monkeypatch, calls):
 
 def test_interrupted_run_returns_what_it_has(line, monkeypatch):
     whole = sample(line[0], draws=20_000, thin=2)["posterior"]["beta"]
-    interrupt_after(monkeypatch, 6)
+    interrupt_after(monkeypatch, 3)
     tree = sample(line[0], draws=20_000, thin=2)
     got = tree["posterior"]["beta"]
     assert tree.attrs["interrupted"]
@@ -203,10 +204,10 @@ def test_interrupted_run_returns_what_it_has(line, monkeypatch):
 @pytest.mark.parametrize(
     ("kernel", "calls"),
     [
-        (inference.sgld(1e-3), 6),
-        (inference.sgld(1e-3, preconditioner="rms"), 6),
-        (inference.sghmc(1e-3, friction=0.1), 6),
-        (inference.sgld(1e-3, control_variates=7), 60),
+        (inference.sgld(1e-3), 3),
+        (inference.sgld(1e-3, preconditioner="rms"), 3),
+        (inference.sghmc(1e-3, friction=0.1), 3),
+        (inference.sgld(1e-3, control_variates=7), 30),
     ],
 )
 def test_resumed_run_draws_the_same(line, monkeypatch, tmp_path, kernel, calls):
@@ -289,7 +290,7 @@ def test_store_and_checkpoint_resume_together(line, monkeypatch, tmp_path):
     places = {"checkpoint": tmp_path / "state", "store": tmp_path / "draws"}
     whole = sample(line[0], **options)["posterior"]["beta"]
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 6)
+        interrupt_after(patch, 3)
         part = sample(line[0], **places, **options)["posterior"]["beta"]
     np.testing.assert_array_equal(part, whole[:, : part.sizes["draw"]])
     resumed = sample(line[0], **places, **options)["posterior"]["beta"]

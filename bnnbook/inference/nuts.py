@@ -121,15 +121,16 @@ def sample_nuts(
     def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
         with jax.enable_x64(dtype == "float64"):  # of this thread
             state = states[number]
-            warm_key, *draw_keys = jax.random.split(keys[number], n_blocks + 1)
-            warm_keys = jax.random.split(warm_key, n_warm * BLOCK)
+            block_keys = jax.random.split(keys[number], n_blocks + 1)
+            warm_keys = jax.random.split(block_keys[0], n_warm * BLOCK)
             for first in range(0, n_warm * BLOCK, BLOCK):
-                block = slice(first, first + BLOCK)
-                state, _ = compiled(state, warm_keys[block], jnp.asarray(warm_phases[block]), data)
+                now = slice(first, first + BLOCK)
+                state, _ = compiled(state, warm_keys[now], jnp.asarray(warm_phases[now]), data)
                 step_sizes[number] = float(state.step_size)  # waits for the block
                 yield None
-            for key in draw_keys:
-                state, out = compiled(state, jax.random.split(key, BLOCK), draw_phases, data)
+            for block in range(1, n_blocks + 1):
+                draw_keys = jax.random.split(block_keys[block], BLOCK)
+                state, out = compiled(state, draw_keys, draw_phases, data)
                 yield {name: np.asarray(value) for name, value in out.items()}
 
     settings = {
