@@ -325,24 +325,22 @@ def test_executors_draw_the_same(line):
     np.testing.assert_array_equal(dask["posterior"]["beta"], here)
 
 
-@pytest.mark.parametrize(
-    "kernel",
-    [
+def test_numba_draws_the_same(line):
+    options = {"batch_size": 7, "draws": 30, "tune": 10, "thin": 2, "chains": 2}
+    for kernel in (  # in one test: only the first pays for compiling Numba's own parts
         inference.sgld(1e-3, control_variates=4),
         inference.sgld(1e-3, preconditioner="rms"),
         inference.sghmc(1e-4, friction=0.2),
-    ],
-    ids=["svrg", "rms", "sghmc"],
-)
-def test_numba_draws_the_same(line, kernel):
-    options = {"batch_size": 7, "draws": 30, "tune": 10, "thin": 2, "chains": 2}
-    jaxed = sample(line[0], kernel, **options)
-    numba = sample(line[0], kernel, backend="numba", **options)
-    np.testing.assert_allclose(numba["posterior"]["beta"], jaxed["posterior"]["beta"], rtol=1e-9)
-    for name in ("lp", "grad_norm"):
+    ):
+        jaxed = sample(line[0], kernel, **options)
+        numba = sample(line[0], kernel, backend="numba", **options)
         np.testing.assert_allclose(
-            numba["sample_stats"][name], jaxed["sample_stats"][name], rtol=1e-8
+            numba["posterior"]["beta"], jaxed["posterior"]["beta"], rtol=1e-9, err_msg=kernel.name
         )
+        for name in ("lp", "grad_norm"):
+            np.testing.assert_allclose(
+                numba["sample_stats"][name], jaxed["sample_stats"][name], rtol=1e-8
+            )
 
 
 def test_start_by_name_is_start_by_vector():
