@@ -109,10 +109,10 @@ def sample_nuts(
 
     clock = time.perf_counter()
     with precision(dtype):
-        data, draw_phases = tuple(jnp.asarray(a) for a in density.data), jnp.full(BLOCK, DRAW)
-        states = [jax.jit(start)(jnp.asarray(theta), data) for theta in starts]
+        draw_phases = jnp.full(BLOCK, DRAW)
+        states = [jax.jit(start)(jnp.asarray(theta)) for theta in starts]
         block_keys = jax.random.split(jax.random.key(0), BLOCK)
-        compiled = jax.jit(advance).lower(states[0], block_keys, draw_phases, data).compile()
+        compiled = jax.jit(advance).lower(states[0], block_keys, draw_phases).compile()
     compile_seconds = time.perf_counter() - clock
 
     keys = jax.random.split(jax.random.key(seed), chains)
@@ -125,12 +125,12 @@ def sample_nuts(
             warm_keys = jax.random.split(block_keys[0], n_warm * BLOCK)
             for first in range(0, n_warm * BLOCK, BLOCK):
                 now = slice(first, first + BLOCK)
-                state, _ = compiled(state, warm_keys[now], jnp.asarray(warm_phases[now]), data)
+                state, _ = compiled(state, warm_keys[now], jnp.asarray(warm_phases[now]))
                 step_sizes[number] = float(state.step_size)  # waits for the block
                 yield None
             for block in range(1, n_blocks + 1):
                 draw_keys = jax.random.split(block_keys[block], BLOCK)
-                state, out = compiled(state, draw_keys, draw_phases, data)
+                state, out = compiled(state, draw_keys, draw_phases)
                 yield {name: np.asarray(value) for name, value in out.items()}
 
     settings = {
@@ -172,7 +172,7 @@ def _compiled_parts(
     dense_mass: bool,
     max_depth: int,
 ) -> tuple[Callable[..., _State], Callable[..., tuple]]:
-    """``start(theta, data)`` and ``advance(state, keys, phases, data)``, one block.
+    """``start(theta)`` and ``advance(state, keys, phases)``, one block.
 
     The same compiled code warms up and draws: NUTS takes seconds to compile, and the adaptation
     next to nothing.
@@ -185,11 +185,13 @@ def _compiled_parts(
         adaptation.step_size.dual_averaging_adaptation(target_accept)
     )
 
-    def log_density(theta: jax.Array, data: tuple) -> jax.Array:
+    def log_density(theta: jax.Array) -> jax.Array:
+        # constants of the compiled code, in the precision of the moment
+        data = tuple(jnp.asarray(a) for a in density.data)
         return density.log_prior(theta, data) + density.log_likelihood(theta, data)
 
-    def start(theta: jax.Array, data: tuple) -> _State:
-        chain = blackjax.nuts.init(theta, lambda theta: log_density(theta, data))
+    def start(theta: jax.Array) -> _State:
+        chain = blackjax.nuts.init(theta, log_density)
         averaging = new_averaging(jnp.ones((), theta.dtype))
         return _State(chain, jnp.ones((), theta.dtype), averaging, new_mass(density.size))
 
@@ -215,10 +217,10 @@ def _compiled_parts(
         DRAW: lambda state, _: state, FAST: fast, SLOW: slow, WINDOW_END: window_end, LAST: last,
     }  # fmt: skip
 
-    def advance(state: _State, keys: jax.Array, phases: jax.Array, data: tuple) -> tuple:
+    def advance(state: _State, keys: jax.Array, phases: jax.Array) -> tuple:
         def move(state: _State, key: jax.Array, phase: jax.Array) -> tuple:
             chain, info = kernel(
-                key, state.chain, lambda theta: log_density(theta, data), state.step_size,
+                key, state.chain, log_density, state.step_size,
                 state.mass.inverse_mass_matrix, max_num_doublings=max_depth,
             )  # fmt: skip
             state = state._replace(chain=chain)
