@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -40,6 +41,7 @@ def progress_bar(
         def update(done: int, value: float) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
             speed = f"{done / elapsed:,.0f}/s" if elapsed > 0 else ""
-            bar.update(task, completed=done, speed=speed, value=f"{value_name} {value:,.1f}")
+            shown = "" if math.isnan(value) else f"{value_name} {value:,.1f}"  # none in a warm-up
+            bar.update(task, completed=done, speed=speed, value=shown)
 
         yield update
