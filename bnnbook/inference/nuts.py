@@ -112,7 +112,11 @@ def sample_nuts(
         draw_phases = jnp.full(BLOCK, DRAW)
         states = [jax.jit(start)(jnp.asarray(theta)) for theta in starts]
         block_keys = jax.random.split(jax.random.key(0), BLOCK)
-        compiled = jax.jit(advance).lower(states[0], block_keys, draw_phases).compile()
+        # chains that run side by side must not share one product's threads as well: the small
+        # products of a network then wait for each other, up to twice as long as they compute
+        alone = {"xla_cpu_multi_thread_eigen": chains == 1}
+        lowered = jax.jit(advance).lower(states[0], block_keys, draw_phases)
+        compiled = lowered.compile(compiler_options=alone)
     compile_seconds = time.perf_counter() - clock
 
     keys = jax.random.split(jax.random.key(seed), chains)
