@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
 from scipy import special, stats
 
@@ -118,6 +119,24 @@ def test_minibatch_gradients_over_a_partition_average_to_the_full_one(own_miniba
     # without N/n, three times too small, the check above must fail
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(mean * BATCH / N, expected, rtol=0.5)
+
+
+def test_a_matrix_times_its_own_transpose_has_one_product_in_its_gradient():
+    with pm.Model() as model:
+        w = pm.Normal("w", 0.0, 1.0, shape=(3, 7))
+        pm.Normal("obs", 0.0, 1.0, observed=COUNTS)
+        pm.Potential("volume", -pt.log(pt.linalg.det(pt.eye(3) + w @ w.T)))
+    density = compile_log_density(model)
+    theta = np.random.default_rng(6).normal(size=density.size)
+    gradient = jax.grad(density.log_prior)
+    expected = model.compile_dlogp(mode="FAST_COMPILE")(value_point(density, theta))
+    np.testing.assert_allclose(gradient(theta, density.data), expected, rtol=1e-9)
+    # forward mode too
+    tangent = np.ones_like(theta)
+    _, slope = jax.jvp(lambda t: density.log_prior(t, density.data), (theta,), (tangent,))
+    assert slope == pytest.approx(expected.sum(), rel=1e-9)
+    products = str(jax.make_jaxpr(gradient)(theta, density.data)).count("3,7] = dot_general")
+    assert products == 1
 
 
 def bernoulli_model(logits, y):

@@ -23,10 +23,12 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.link.jax.dispatch import jax_funcify
+from pytensor.link.jax.ops import JAXOp
 from pytensor.raise_op import CheckAndRaise
 from pytensor.scalar import Neg, Switch
 from pytensor.scalar.math import Softplus
-from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.math import Dot
 
 __all__ = ["LogDensity", "compile_log_density", "jax_function", "precision"]
 
@@ -235,6 +237,7 @@ def jax_function(inputs: list[Variable], outputs: list[Variable]) -> Callable[..
     get_mode("JAX").excluding("local_dimshuffle_lift").optimizer.rewrite(graph)
     _drop_checks(graph)  # rewrites add their own
     _simplify_softplus(graph)
+    _share_gram_gradient(graph)
     function = jax_funcify(graph)
 
     def call(*args: Any) -> tuple:
@@ -286,6 +289,37 @@ def _simplify_softplus(graph: FunctionGraph) -> None:
             # the two terms then add up to 1/2 there, as they should
             size = pt.abs(f)
             graph.replace(node.outputs[0], (f + size) / 2 + pt.log1p(pt.exp(-size)))
+
+
+@jax.custom_jvp
+def _gram(x: Array) -> Array:
+    return x @ x.T
+
+
+@_gram.defjvp
+def _gram_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    half = tangents[0] @ primals[0].T
+    return _gram(*primals), half + half.T
+
+
+def _share_gram_gradient(graph: FunctionGraph) -> None:
+    """Give x @ x.T a gradient of one product, (G + G.T) @ x, where JAX makes two.
+
+    They are most of the gradient of a network whose output weights are integrated out.
+    """
+    for node in graph.toposort():
+        if isinstance(node.op, Dot):
+            x, y = node.inputs
+            turned = y.owner
+            if (
+                turned is not None
+                and isinstance(turned.op, DimShuffle)
+                and turned.op.new_order == (1, 0)
+                and turned.inputs[0] is x
+            ):
+                out = node.outputs[0]
+                op = JAXOp([x.type], [out.type], lambda x: (_gram(x),), name="Gram")
+                graph.replace(out, op(x))
 
 
 def _n_rows(model: pm.Model, data: tuple[np.ndarray, ...], full: Mapping) -> int:

@@ -207,7 +207,7 @@ def _climb(
     clock = time.perf_counter()
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = compiled(jnp.asarray(theta))
+        value, gradient = compiled(theta)
         return float(value), np.asarray(gradient)
 
     def record(intermediate_result: optimize.OptimizeResult) -> None:
