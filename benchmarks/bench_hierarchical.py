@@ -145,8 +145,9 @@ def sample_bnnbook(draws: int, tune: int) -> dict:
         data.X_train, data.y_train, centred=(False, False, "location")
     )
     fit = inference.sample_nuts(
-        model, draws=draws, tune=tune, chains=CHAINS, seed=0, dtype="float32", progressbar=False
-    )
+        model, draws=draws, tune=tune, chains=CHAINS, target_accept=0.9, seed=0, dtype="float32",
+        progressbar=False,
+    )  # fmt: skip
     seconds = time.perf_counter() - clock
     p = predict.compile_predictor(model, "p")(fit["posterior"], data.X_train)["p"].to_numpy()
     stats = fit["sample_stats"]
