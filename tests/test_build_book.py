@@ -2,6 +2,7 @@
 
 import importlib.util
 import subprocess
+import types
 from pathlib import Path
 
 import pooch
@@ -10,12 +11,17 @@ import pytest
 TOOL = Path(__file__).parent.parent / "tools" / "build_book.py"
 
 
-@pytest.fixture
-def book(tmp_path, monkeypatch):
-    """The build tool on a tiny project, with every command it runs recorded and not run."""
+def load_tool():
     spec = importlib.util.spec_from_file_location("build_book", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """The build tool on a tiny project, with every command it runs recorded and not run."""
+    tool = load_tool()
     for name, path in {"ROOT": ".", "BUILD": "_build", "CACHE": "_build/.jupyter_cache"}.items():
         monkeypatch.setattr(tool, name, tmp_path / path)
     for name in ("CACHED", "BUILT", "CHECKED"):
@@ -139,3 +145,16 @@ def test_missing_page_fails_the_build(book, capsys):
     (book.ROOT / "_toc.yml").write_text("root: index\nchapters:\n- file: two\n")
     assert book.main() == 1
     assert "pages missing from the build: two" in capsys.readouterr().err
+
+
+def test_run_times_are_those_of_the_last_executions(monkeypatch, capsys):
+    records = [
+        types.SimpleNamespace(pk=pk, uri=f"book/{name}.ipynb", data={"execution_seconds": seconds})
+        for pk, name, seconds in [(3, "one", 30.0), (1, "one", 10.0), (2, "two", 20.0)]
+    ]
+    cache = types.SimpleNamespace(list_cache_records=lambda: records)
+    tool = load_tool()
+    monkeypatch.setattr(tool, "get_cache", lambda _: cache)
+    tool.print_run_times()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert rows == [["one", "30.0", "s"], ["two", "20.0", "s"]]

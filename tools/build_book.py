@@ -59,10 +59,11 @@ def pages(toc: dict) -> Iterator[str]:
 
 
 def print_run_times() -> None:
-    """Table of the run time of every executed page."""
-    records = sorted(get_cache(CACHE).list_cache_records(), key=lambda record: record.uri)
+    """Table of the run time of every executed page, of its last execution."""
+    records = sorted(get_cache(CACHE).list_cache_records(), key=lambda record: record.pk)
+    latest = {record.uri: record for record in records}  # the cache keeps earlier versions too
     print("\nrun time per executed page")
-    for record in records:
+    for _, record in sorted(latest.items()):
         seconds = record.data.get("execution_seconds", float("nan"))
         print(f"  {Path(record.uri).stem:<24}{seconds:8.1f} s")
 
