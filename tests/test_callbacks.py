@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_info
 
 from bnnbook import inference
 from bnnbook.inference import callbacks as module
+from bnnbook.inference.progress import progress_bar
 
 QUIET = {"seed": 1, "progressbar": False}
 FITS = {
@@ -267,3 +268,20 @@ def test_chains_share_the_cores_between_their_linear_algebra(line, name):
     FITS[name](line[0], [watch])
     assert seen
     assert max(seen) <= max(1, os.cpu_count() // 2)
+
+
+def test_progress_bar_shows_steps_and_value_and_leaves_out_a_value_that_is_not_there(
+    monkeypatch, capsys
+):
+    def shown(value):
+        monkeypatch.setattr("rich._console", None)  # a new one, as wide as COLUMNS
+        with progress_bar("NUTS", 200, show=True, value_name="log density") as update:
+            update(100, value)
+        return capsys.readouterr().out
+
+    monkeypatch.setenv("COLUMNS", "150")
+    assert "log density -1,234.5" in shown(-1234.5)
+    warming_up = shown(float("nan"))
+    assert "100/200" in warming_up
+    assert "nan" not in warming_up
+    assert "log density" not in warming_up

@@ -264,6 +264,24 @@ def test_interrupted_nuts_returns_the_draws_that_all_chains_have(line):
     assert np.isfinite(fit["posterior"]["beta"]).all()
 
 
+def test_ctrl_c_in_the_warm_up_of_nuts_says_that_there_are_no_draws(line, monkeypatch):
+    heard = []
+
+    @contextmanager
+    def progress_bar(*_, **__):
+        def update(done, value):
+            heard.append((done, value))
+            if done:
+                raise KeyboardInterrupt
+
+        yield update
+
+    monkeypatch.setattr("bnnbook.inference.chains.progress_bar", progress_bar)
+    with pytest.raises(KeyboardInterrupt, match="before every chain had its first draws"):
+        inference.sample_nuts(line[0], draws=10, tune=100_000, chains=2, **QUIET)
+    assert heard[-1][0] < 100_000
+
+
 def test_members_of_an_ensemble_are_modes(line):
     model, mean, _, _ = line
     fit = inference.fit_ensemble(model, n_members=3, **QUIET)
