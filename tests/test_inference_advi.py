@@ -289,3 +289,31 @@ def test_members_of_an_ensemble_are_modes(line):
     assert fit["history"].sizes["chain"] == 3
     climbed = fit["history"]["log_density"].to_numpy()
     assert (np.nan_to_num(np.diff(climbed), nan=0.0) >= -1e-9).all()
+
+
+def test_members_of_an_ensemble_start_at_draws_from_the_prior():
+    with pm.Model() as model:
+        far = pm.Normal("far", 50, 3, shape=2000)
+        pm.Normal("obs", far[0], 1, observed=pm.Data("y", np.zeros(3)))
+    fit = inference.fit_ensemble(model, n_members=2, max_steps=1, **QUIET)
+    for member in fit["posterior"]["far"].to_numpy()[:, 0]:  # a step later, hardly moved
+        assert abs(member.mean() - 50) < 0.5
+        assert abs(member.std() - 3) < 0.3
+    assert abs(np.corrcoef(fit["posterior"]["far"].to_numpy()[:, 0])[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda model: inference.fit_ensemble(model, **QUIET),
+        lambda model: inference.sample_sgmcmc(
+            model, inference.sgld(1e-3), draws=1, tune=0, chains=2, **QUIET
+        ),
+    ],
+)
+def test_prior_that_cannot_be_sampled_is_named(start):
+    with pm.Model() as model:
+        level = pm.Flat("level")
+        pm.Normal("obs", level, 1, observed=pm.Data("y", np.zeros(3)))
+    with pytest.raises(ValueError, match=r"priors that can be sampled.*got \['level'\]"):
+        start(model)

@@ -118,13 +118,23 @@ class LogDensity:
         return parts
 
     def initial_points(self, n: int, *, jitter: float, seed: int) -> np.ndarray:
-        """Starting points (n, D): prior draws if ``jitter`` is inf, else default plus uniform."""
+        """Starting points (n, D): prior draws if ``jitter`` is inf, else default plus uniform.
+
+        Raises ValueError if a prior that is to be drawn from cannot be sampled.
+        """
         strategy = "prior" if np.isinf(jitter) else "support_point"
         initial = make_initial_point_fn(model=self.model, default_strategy=strategy)
         seeds = np.random.SeedSequence(seed).generate_state(n)
         points = []
         for s in seeds:
-            point = initial(int(s))
+            try:
+                point = initial(int(s))
+            except NotImplementedError as error:
+                improper = [rv.name for rv in self.model.free_RVs if "flat" in str(rv.owner.op)]
+                raise ValueError(
+                    f"model must have priors that can be sampled to start from, got {improper}: "
+                    f"{error}"
+                ) from error
             flat = np.concatenate([np.ravel(point[name]) for name in self.names])
             if np.isfinite(jitter) and jitter > 0:
                 flat = flat + np.random.default_rng(s).uniform(-jitter, jitter, flat.shape)

@@ -104,10 +104,18 @@ def fit_ensemble(
     seed: int,
     progressbar: bool = True,
 ) -> xr.DataTree:
-    """Deep ensemble (Lakshminarayanan et al. 2017): posterior modes from independent starts.
+    """Deep ensemble (Lakshminarayanan et al. 2017): ascents to posterior modes from the prior.
+
+    Each member starts at its own draw from the prior. Where the data say little, members that
+    stop early, after a small ``max_steps``, differ more than members that have arrived.
 
     One member per chain, with one draw each; ``history`` has a ``chain`` axis too, padded with NaN
     where a member finished early. See :func:`fit_map` for the rest.
+
+    Raises
+    ------
+    ValueError
+        Also if the prior cannot be sampled, as that of ``pm.Flat``.
     """
     n_members = positive_int("n_members", n_members)
     return _fit(
@@ -121,12 +129,14 @@ def fit_ensemble(
         callbacks,
         True,
         False,
+        jitter=np.inf,
     )
 
 
 def _fit(
     model: pm.Model, method: str, keep: int, n_starts: int, max_steps: int, seed: int,
     progressbar: bool, callbacks: Sequence[Callback], prior: bool, jacobian: bool,
+    jitter: float = 1.0,
 ) -> xr.DataTree:  # fmt: skip
     """Run L-BFGS from every start and keep the ``keep`` best, in the order of their starts."""
     n_starts, max_steps = positive_int("n_starts", n_starts), positive_int("max_steps", max_steps)
@@ -145,7 +155,7 @@ def _fit(
     compile_seconds = time.perf_counter() - clock
 
     settings = {"n_starts": n_starts, "max_steps": max_steps, "jacobian": jacobian}
-    starts = density.initial_points(n_starts, jitter=1.0, seed=seed)
+    starts = density.initial_points(n_starts, jitter=jitter, seed=seed)
     clock = time.perf_counter()
     thetas, values, histories, interrupted = [], [], [], False
     with progress_bar(
