@@ -146,7 +146,7 @@ def sample_bnnbook(draws: int, tune: int) -> dict:
     )
     fit = inference.sample_nuts(
         model, draws=draws, tune=tune, chains=CHAINS, target_accept=0.9, seed=0, dtype="float32",
-        progressbar=False,
+        exchangeable=("hidden_1", "hidden_2"), progressbar=False,
     )  # fmt: skip
     seconds = time.perf_counter() - clock
     p = predict.compile_predictor(model, "p")(fit["posterior"], data.X_train)["p"].to_numpy()

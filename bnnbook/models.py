@@ -132,7 +132,7 @@ def mlp_classifier(
 
     with pm.Model(coords=coords) as model:
         if not minibatch:
-            X = pm.Data("X", X, dims=("obs_id", "feature"))
+            X = pm.Data("X", X, dims=("obs_id", "feature"), borrow=True)  # a copy already
             y = pm.Data("y", y, dims="obs_id")
         h, below = X.T, "feature"
         for i, sd in enumerate(sds[:-1], start=1):
@@ -268,7 +268,7 @@ def mlp_regression(
 
     with pm.Model(coords=coords) as model:
         if not minibatch:
-            X = pm.Data("X", X, dims=("obs_id", "feature"))
+            X = pm.Data("X", X, dims=("obs_id", "feature"), borrow=True)  # a copy already
             y = pm.Data("y", y, dims=dims)
         h, below = X.T, "feature"
         for i, sd in enumerate(sds[:-1], start=1):
@@ -585,6 +585,7 @@ def _check_activation(activation: str) -> Callable[[TensorVariable], TensorVaria
 
 
 def _check_inputs(X: Any) -> np.ndarray:
+    """Return a copy of X, in float64."""
     X = np.asarray(X)
     if X.dtype.kind not in "fiub":
         raise TypeError(f"X must be real numbers, got dtype {X.dtype}")
@@ -595,7 +596,7 @@ def _check_inputs(X: Any) -> np.ndarray:
     if not np.isfinite(X).all():
         row, column = np.argwhere(~np.isfinite(X))[0]
         raise ValueError(f"X must be finite, got {X[row, column]} in row {row}, column {column}")
-    return X.astype(np.float64, copy=False)
+    return X.astype(np.float64)
 
 
 def _check_labels(y: Any, n_classes: int) -> np.ndarray:

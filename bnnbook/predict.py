@@ -251,8 +251,8 @@ def compile_predictor(
     TypeError
         If ``model`` is not a model.
     ValueError
-        If an output does not exist (those that do are listed), does not depend on data, or the
-        model has no ``pm.Data`` inputs.
+        If an output does not exist (those that do are listed), does not depend on data or cannot be
+        computed for another number of rows, or the model has no ``pm.Data`` inputs.
     """
     if not isinstance(model, pm.Model):
         raise TypeError(f"model must be a pymc.Model, got {type(model).__name__}")
@@ -303,7 +303,7 @@ def compile_predictor(
             return tuple(out[None] for out in single(*data))
         return jax.lax.map(lambda draw: single(*draw, *data), values)
 
-    examples = {v.name: np.asarray(v.get_value()) for v in containers}
+    examples = {v.name: np.asarray(v.get_value(borrow=True)) for v in containers}
     shapes = model.eval_rv_shapes()
     parameter_shapes = {rv.name: tuple(int(s) for s in shapes[rv.name]) for rv in used}
     dims = _output_dims(names, single, parameter_shapes, used, examples, row_axis, dims_of)
@@ -425,7 +425,15 @@ def _output_dims(
             shape = list(example.shape)
             shape[row_axis[name]] = rows
             data.append(jax.ShapeDtypeStruct(tuple(shape), example.dtype))
-        return jax.eval_shape(single, *values, *data)
+        try:
+            return jax.eval_shape(single, *values, *data)
+        except (TypeError, ValueError) as error:
+            rows_of = ", ".join(f"axis {row_axis[name]} of {name}" for name in examples)
+            raise ValueError(
+                f"{', '.join(names)} must follow the number of rows, taken to be {rows_of}, but "
+                f"cannot be computed for another number; where the rows are on another axis, name "
+                f"it 'obs_id' in the dims of pm.Data: {error}"
+            ) from error
 
     result = {}
     for name, small, large in zip(names, shapes_at(5), shapes_at(7), strict=True):

@@ -44,21 +44,23 @@ def entropy_decomposition(probs: Any, *, class_axis: int | None = None) -> Decom
         If a probability is not in [0, 1], or classes do not sum to 1.
     """
     if isinstance(probs, xr.DataArray):
-        dims, probs = _draw_dims(probs), probs.astype(float)
-        parts = probs if "class" in probs.dims else xr.concat([1 - probs, probs], dim="class")
-        _check_probabilities(parts.to_numpy(), parts.get_axis_num("class"))
-        total = _entropy(parts.mean(dims))
-        aleatoric = _entropy(parts).mean(dims)
+        dims, probs = _draw_dims(probs), probs.astype(float, copy=False)
+        classes = ["class"] if "class" in probs.dims else []
+        probs = probs.transpose(*dims, ..., *classes)
+        _check_probabilities(probs.to_numpy(), binary=not classes)
+
+        def entropy(p: xr.DataArray) -> xr.DataArray:
+            return xr.apply_ufunc(
+                _entropy, p, input_core_dims=[classes], kwargs={"binary": not classes}
+            )
+
+        total, aleatoric = entropy(probs.mean(dims)), entropy(probs).mean(dims)
         return Decomposition(aleatoric, (total - aleatoric).clip(min=0.0), total)
-    array = np.asarray(probs, dtype=float)
-    array = (
-        np.stack([1 - array, array], axis=-1)
-        if class_axis is None
-        else np.moveaxis(array, class_axis, -1)
-    )
-    _check_probabilities(array, -1)
-    expected = entr(array).sum(axis=-1).mean(axis=0)
-    whole = entr(array.mean(axis=0)).sum(axis=-1)
+    array, binary = np.asarray(probs, dtype=float), class_axis is None
+    if class_axis is not None:
+        array = np.moveaxis(array, class_axis, -1)
+    _check_probabilities(array, binary)
+    expected, whole = _entropy(array, binary).mean(axis=0), _entropy(array.mean(axis=0), binary)
     return Decomposition(expected, np.clip(whole - expected, 0.0, None), whole)
 
 
@@ -119,14 +121,15 @@ def _draw_dims(array: xr.DataArray) -> list[str]:
     return dims
 
 
-def _entropy(parts: xr.DataArray) -> xr.DataArray:
-    return xr.apply_ufunc(entr, parts).sum("class")
+def _entropy(p: np.ndarray, binary: bool) -> np.ndarray:
+    """Of p(class 1) of two classes, or of the classes on the last axis."""
+    return entr(p) + entr(1 - p) if binary else entr(p).sum(axis=-1)
 
 
-def _check_probabilities(array: np.ndarray, axis: int) -> None:
+def _check_probabilities(array: np.ndarray, binary: bool) -> None:
     if array.size == 0:
         raise ValueError("probs must not be empty")
     if not ((array >= 0) & (array <= 1)).all():  # also catches NaN
         raise ValueError("probs must lie in [0, 1], got a value outside or NaN")
-    if not np.allclose(array.sum(axis=axis), 1.0, atol=1e-6):
+    if not binary and not np.allclose(array.sum(axis=-1), 1.0, atol=1e-6):
         raise ValueError("probs must sum to 1 over the classes")

@@ -10,6 +10,7 @@ import pymc as pm
 import pytest
 
 from bnnbook import inference, models
+from bnnbook.inference import nuts
 from bnnbook.inference.chains import BLOCK, run_chains
 
 HMC = {"step_size": 0.05, "n_steps": 3}
@@ -125,6 +126,60 @@ def test_a_step_that_is_too_long_is_rejected(line):
     )
     assert not fit["sample_stats"]["accepted"].any()
     assert fit["sample_stats"]["diverging"].all()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("sample_hmc", HMC), ("sample_nuts", {"target_accept": 0.9})]
+)
+def test_chains_begin_where_they_are_told(two_modes, name, settings):
+    signs = np.array([1, -1, -1, 1])
+    fit = getattr(inference, name)(
+        two_modes[0], start={"theta": 10.0 * signs}, draws=20, tune=20, seed=0,
+        progressbar=False, **settings,
+    )  # fmt: skip
+    # no chain crosses from one mode to the other
+    assert (np.sign(fit["posterior"]["theta"]) == signs[:, None]).all()
+    again = getattr(inference, name)(
+        two_modes[0], start=10.0 * signs[:, None], draws=20, tune=20, seed=0,
+        progressbar=False, **settings,
+    )  # fmt: skip
+    np.testing.assert_array_equal(fit["posterior"]["theta"], again["posterior"]["theta"])
+    with pytest.raises(ValueError, match=r"start must have shape \(4, 1\), got \(3, 1\)"):
+        getattr(inference, name)(two_modes[0], start=np.zeros((3, 1)), seed=0, **settings)
+
+
+def test_exchangeable_parameters_share_their_variance_and_are_sampled_right():
+    y = np.array([[1.0, -1.0], [0.0, 2.0], [0.5, 0.0]])
+    with pm.Model(coords={"unit": range(2), "row": range(3)}) as model:
+        pm.HalfNormal("rate", 1)
+        theta = pm.Normal("theta", 0, [10.0, 1.0, 0.1], dims=("unit", "row"), shape=(2, 3))
+        pm.Normal("other", 0, 1, shape=2)
+        pm.Normal("obs", theta.T, 1.0, observed=y)
+    density = inference.compile_log_density(model)
+    tied = nuts._tied(density, ("unit",), dense_mass=False)
+    assert tied.tolist() == [0, 1, 2, 3, 1, 2, 3, 4, 5]
+    fit = inference.sample_nuts(
+        model, exchangeable=("unit",), draws=1000, tune=500, seed=1, progressbar=False
+    )
+    precision = 1 + 1 / np.array([10.0, 1.0, 0.1]) ** 2
+    z, _ = z_scores(fit["posterior"]["theta"], y.T / precision)
+    assert np.abs(z).max() < 4
+    z, _ = z_scores((fit["posterior"]["theta"] - y.T / precision) ** 2, 1 / precision)
+    assert np.abs(z).max() < 4
+    assert fit["sample_stats"]["diverging"].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"exchangeable": ("row",)}, r"dims of the free variables, \['term'\]; got \('row',\)"),
+        ({"exchangeable": "term"}, "exchangeable must be a sequence of dims .* got 'term'"),
+        ({"exchangeable": ("term",), "dense_mass": True}, "needs a diagonal mass matrix"),
+    ],
+)
+def test_bad_exchangeable(line, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        inference.sample_nuts(line[0], seed=0, **arguments)
 
 
 @pytest.mark.parametrize(

@@ -268,3 +268,14 @@ def test_new_groups_of_a_model_that_has_none_are_refused():
         pm.Normal("obs", effect, 1.0, observed=np.zeros(3))
     with pytest.raises(ValueError, match="effect must depend on shared variables only"):
         predict.new_groups(nested, xr.Dataset(), seed=0)
+
+
+def test_rows_on_an_axis_without_a_name_are_explained():
+    X, y = RNG.normal(size=(3, 4, 2)), np.tile([0, 1], (3, 2))
+    with pm.Model() as model:  # three groups of four rows; nothing says which axis has the rows
+        inputs = pm.Data("X", X)
+        w = pm.Normal("w", shape=(3, 2))
+        p = pm.Deterministic("p", pm.math.sigmoid((inputs * w[:, None]).sum(axis=-1)))
+        pm.Bernoulli("obs", p=p, observed=y)
+    with pytest.raises(ValueError, match="p must follow the number of rows, taken to be axis 0 of"):
+        predict.compile_predictor(model, "p")

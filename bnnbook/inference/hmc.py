@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -39,6 +39,7 @@ def sample_hmc(
     tune: int = 1000,
     chains: int = 4,
     seed: int,
+    start: np.ndarray | Mapping[str, np.ndarray] | None = None,
     cores: int | None = None,
     callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
@@ -69,6 +70,8 @@ def sample_hmc(
     chains : int
         With 1 there is no between-chain R-hat, and a warning says so.
     seed : int
+    start : array (chains, D), or mapping of names to arrays (chains, ...), optional
+        As for :func:`sample_nuts`.
     cores : int, optional
         Chains run at once; the number of CPUs by default.
     callbacks : sequence of ``callback(state, losses, step)``
@@ -117,8 +120,9 @@ def sample_hmc(
         return jax.lax.scan(one, state, jax.random.split(key, BLOCK))
 
     clock = time.perf_counter()
-    starts = density.initial_points(chains, jitter=1.0, seed=seed)
-    states = [sampler.init(jnp.asarray(start)) for start in starts]
+    if start is None:
+        start = density.initial_points(chains, jitter=1.0, seed=seed)
+    states = [sampler.init(jnp.asarray(theta)) for theta in density.given_points(start, chains)]
     compiled = jax.jit(advance).lower(jax.random.key(0), states[0]).compile()
     compile_seconds = time.perf_counter() - clock
 

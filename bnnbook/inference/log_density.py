@@ -141,6 +141,28 @@ class LogDensity:
             points.append(flat)
         return np.array(points, dtype=np.float64)
 
+    def given_points(self, start: Any, n: int) -> np.ndarray:
+        """Check starting points (n, D), or a mapping of value variables to (n, ...), and join it.
+
+        Raises ValueError if a name is missing or unknown, a shape is wrong or a value not finite.
+        """
+        if isinstance(start, Mapping):
+            if set(start) != set(self.names):
+                raise ValueError(f"start must name {', '.join(self.names)}, got {', '.join(start)}")
+            for name, shape in zip(self.names, self.shapes, strict=True):
+                if np.shape(start[name]) != (n, *shape):
+                    raise ValueError(
+                        f"start[{name!r}] must have shape {(n, *shape)}, "
+                        f"got {np.shape(start[name])}"
+                    )
+            start = np.concatenate([np.reshape(start[name], (n, -1)) for name in self.names], 1)
+        start = np.asarray(start, dtype=np.float64)
+        if start.shape != (n, self.size):
+            raise ValueError(f"start must have shape {(n, self.size)}, got {start.shape}")
+        if not np.isfinite(start).all():
+            raise ValueError("start must be finite, got NaN or infinity")
+        return start
+
 
 def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity:
     """Turn ``model`` into JAX functions with the data as inputs.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -38,7 +38,9 @@ def sample_nuts(
     seed: int,
     target_accept: float = 0.8,
     dense_mass: bool = False,
+    exchangeable: Sequence[str] = (),
     max_depth: int = 10,
+    start: np.ndarray | Mapping[str, np.ndarray] | None = None,
     dtype: str = "float64",
     cores: int | None = None,
     callbacks: Sequence[Callback] = (),
@@ -64,8 +66,17 @@ def sample_nuts(
         Target acceptance in (0, 1); raise it if there are divergences.
     dense_mass : bool
         Whether the mass matrix has correlations; its warm-up needs more draws than parameters.
+    exchangeable : sequence of str
+        Dims along which the posterior is the same under any permutation, such as the hidden units
+        of a network, ``("hidden_1", "hidden_2")``. Variances are equal along them, so the diagonal
+        mass matrix takes their averages. It then fits every mirror image of a posterior, where
+        that of a chain fits those it saw in its warm-up.
     max_depth : int
         Largest number of doublings of a trajectory: at most 2^max_depth - 1 gradients a draw.
+    start : array (chains, D), or mapping of names to arrays (chains, ...), optional
+        Starting points on the unconstrained space; by default the model's own initial point plus
+        uniform noise in (-1, 1). A mapping has all the model's value variables, such as ``w1`` or
+        ``sigma_log__``.
     dtype : {"float64", "float32"}
         Precision of the log density, its gradient and the trajectories. Single precision is two to
         four times faster where products of small matrices dominate; its rounding, about 1e-7 of
@@ -101,16 +112,19 @@ def sample_nuts(
         raise ValueError(f"target_accept must lie in (0, 1), got {target_accept}")
     dtype = float_dtype(dtype)
     density = full_data_density(model, "NUTS")
+    tied = _tied(density, exchangeable, dense_mass)
 
-    start, advance = _compiled_parts(blackjax, density, target_accept, dense_mass, max_depth)
-    starts = density.initial_points(chains, jitter=1.0, seed=seed).astype(dtype)
+    begin, advance = _compiled_parts(blackjax, density, target_accept, dense_mass, tied, max_depth)
+    if start is None:
+        start = density.initial_points(chains, jitter=1.0, seed=seed)
+    starts = density.given_points(start, chains).astype(dtype)
     n_warm, n_blocks = -(-tune // BLOCK), -(-draws // BLOCK)
     warm_phases = np.append(_warm_up_phases(blackjax, tune), np.full(n_warm * BLOCK - tune, IDLE))
 
     clock = time.perf_counter()
     with precision(dtype):
         draw_phases = jnp.full(BLOCK, DRAW)
-        states = [jax.jit(start)(jnp.asarray(theta)) for theta in starts]
+        states = [jax.jit(begin)(jnp.asarray(theta)) for theta in starts]
         block_keys = jax.random.split(jax.random.key(0), BLOCK)
         # chains that run side by side must not share one product's threads as well: the small
         # products of a network then wait for each other, up to twice as long as they compute
@@ -139,7 +153,8 @@ def sample_nuts(
 
     settings = {
         "draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept,
-        "dense_mass": dense_mass, "max_depth": max_depth, "dtype": dtype,
+        "dense_mass": dense_mass, "exchangeable": list(exchangeable), "max_depth": max_depth,
+        "dtype": dtype,
     }  # fmt: skip
     run = run_chains(
         chain, density, method="nuts", settings=settings, label="NUTS",
@@ -161,9 +176,37 @@ class _State(NamedTuple):
     mass: Any
 
 
+def _tied(density: LogDensity, dims: Sequence[str], dense_mass: bool) -> np.ndarray | None:
+    """Number of the variance that each of the D parameters shares; None if each has its own."""
+    known = {dim for names in density.dims.values() for dim in names if dim is not None}
+    if isinstance(dims, str) or not set(dims) <= known:
+        raise ValueError(
+            f"exchangeable must be a sequence of dims of the free variables, {sorted(known)}; "
+            f"got {dims!r}"
+        )
+    if not dims:
+        return None
+    if dense_mass:
+        raise ValueError("exchangeable needs a diagonal mass matrix, got dense_mass=True")
+    numbers, count = [], 0
+    for names, shape in zip(density.dims.values(), density.shapes, strict=True):
+        labels = names or (None,) * len(shape)
+        own = [1 if dim in dims else n for dim, n in zip(labels, shape, strict=True)]
+        number = count + np.arange(np.prod(own, dtype=int)).reshape(own)
+        numbers.append(np.broadcast_to(number, shape).ravel())
+        count += number.size
+    return np.concatenate(numbers)
+
+
 def _warm_up_phases(blackjax: ModuleType, tune: int) -> np.ndarray:
-    """Phase of each iteration of the warm-up, in Stan's windows."""
-    windows = np.asarray(blackjax.adaptation.window_adaptation.build_schedule(tune))
+    """Phase of each iteration of the warm-up, in Stan's windows but for a longer last one.
+
+    It sets the step size. Stan's 50 iterations leave that of one chain up to twice another's, and
+    a chain that is unlucky diverges by the hundred.
+    """
+    last = max(50, tune // 5)
+    schedule = blackjax.adaptation.window_adaptation.build_schedule(tune, final_buffer_size=last)
+    windows = np.asarray(schedule)
     phases = np.where(windows[:, 0] == 0, FAST, np.where(windows[:, 1] == 0, SLOW, WINDOW_END))
     phases[-1] = LAST  # a fast one: the windows of the mass matrix end before
     return phases
@@ -174,9 +217,10 @@ def _compiled_parts(
     density: LogDensity,
     target_accept: float,
     dense_mass: bool,
+    tied: np.ndarray | None,
     max_depth: int,
 ) -> tuple[Callable[..., _State], Callable[..., tuple]]:
-    """``start(theta)`` and ``advance(state, keys, phases)``, one block.
+    """``begin(theta)`` and ``advance(state, keys, phases)``, one block.
 
     The same compiled code warms up and draws: NUTS takes seconds to compile, and the adaptation
     next to nothing.
@@ -194,7 +238,7 @@ def _compiled_parts(
         data = tuple(jnp.asarray(a) for a in density.data)
         return density.log_prior(theta, data) + density.log_likelihood(theta, data)
 
-    def start(theta: jax.Array) -> _State:
+    def begin(theta: jax.Array) -> _State:
         chain = blackjax.nuts.init(theta, log_density)
         averaging = new_averaging(jnp.ones((), theta.dtype))
         return _State(chain, jnp.ones((), theta.dtype), averaging, new_mass(density.size))
@@ -211,7 +255,13 @@ def _compiled_parts(
         state = slow(state, acceptance)
         averaging = new_averaging(final_step_size(state.averaging))
         step_size = jnp.exp(averaging.log_step_size)
-        return _State(state.chain, step_size, averaging, final_mass(state.mass))
+        mass = final_mass(state.mass)
+        if tied is not None:
+            variance = mass.inverse_mass_matrix
+            total = jax.ops.segment_sum(variance, jnp.asarray(tied), density.size)
+            mean = total / np.bincount(tied, minlength=density.size).clip(1)
+            mass = mass._replace(inverse_mass_matrix=mean[tied].astype(variance.dtype))
+        return _State(state.chain, step_size, averaging, mass)
 
     def last(state: _State, acceptance: jax.Array) -> _State:
         state = fast(state, acceptance)
@@ -250,4 +300,4 @@ def _compiled_parts(
 
         return jax.lax.scan(one, state, (keys, phases))
 
-    return start, advance
+    return begin, advance

@@ -268,11 +268,7 @@ def _check_job(
         )
     if start is None:
         start = density.initial_points(chains, jitter=np.inf, seed=seed)
-    start = np.asarray(_joined(start, density, chains), dtype=number)
-    if start.shape != (chains, density.size):
-        raise ValueError(f"start must have shape {(chains, density.size)}, got {start.shape}")
-    if not np.isfinite(start).all():
-        raise ValueError("start must be finite, got NaN or infinity")
+    start = density.given_points(start, chains).astype(number)
     identity = {
         "kernel": kernel.name, **kernel.settings, "n": n, "draws": draws, "tune": tune,
         "thin": thin, "chains": chains, "seed": seed, "dtype": dtype, "backend": backend,
@@ -283,20 +279,6 @@ def _check_job(
         checkpoint_every, None if store is None else Path(store),
         fingerprint(density, start, identity) if checkpoint or store else "",
     )  # fmt: skip
-
-
-def _joined(start: Any, density: LogDensity, chains: int) -> np.ndarray:
-    """Vectors (chains, D) of a mapping from value variables to arrays; an array as it is."""
-    if not isinstance(start, Mapping):
-        return start
-    if set(start) != set(density.names):
-        raise ValueError(f"start must name {', '.join(density.names)}, got {', '.join(start)}")
-    for name, shape in zip(density.names, density.shapes, strict=True):
-        if np.shape(start[name]) != (chains, *shape):
-            raise ValueError(
-                f"start[{name!r}] must have shape {(chains, *shape)}, got {np.shape(start[name])}"
-            )
-    return np.concatenate([np.reshape(start[n], (chains, -1)) for n in density.names], axis=1)
 
 
 def _check_no_minibatch(model: pm.Model) -> None:
