@@ -121,7 +121,6 @@ TIED = {"exchangeable": ("hidden_1", "hidden_2")}  # as in chapter 2
 TRIALS: dict[str, tuple[Callable[[], pm.Model], Start | None, dict]] = {
     "chapter 2": (located, None, TIED),
     "a variance for each weight": (located, None, {}),
-    "dense mass matrix": (located, None, {"dense_mass": True}),
     "started at ADVI draws": (located, at_advi_draws, TIED),
     "started at Pathfinder draws": (located, at_pathfinder_draws, TIED),
     "started at a deep ensemble": (located, at_ensemble, TIED),

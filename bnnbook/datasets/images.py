@@ -45,7 +45,8 @@ def _idx_dataset(source: Source, data_dir: str | Path | None) -> Dataset:
     for part, prefix in {"train": "train", "test": "t10k"}.items():
         images = read_idx(paths[f"{prefix}-images-idx3-ubyte.gz"])
         labels = read_idx(paths[f"{prefix}-labels-idx1-ubyte.gz"])
-        arrays[f"X_{part}"] = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+        arrays[f"X_{part}"] = images.reshape(len(images), -1).astype(np.float32)
+        arrays[f"X_{part}"] /= 255
         arrays[f"y_{part}"] = labels.astype(np.int64)
     return Dataset(
         **arrays,
