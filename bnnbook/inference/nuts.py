@@ -48,8 +48,9 @@ def sample_nuts(
 ) -> xr.DataTree:
     """Sample the posterior with NUTS.
 
-    The sampler is BlackJAX's, with its window adaptation of step size and diagonal mass matrix,
-    compiled once and run with one thread per chain. On small networks a gradient takes tens of
+    The sampler is BlackJAX's, with its window adaptation of step size and diagonal mass matrix;
+    the last window, of the step size alone, is a fifth of ``tune`` and at least 50 iterations. It
+    is compiled once and run with one thread per chain. On small networks a gradient takes tens of
     microseconds, so the loop has to be compiled too: a call from Python would cost more than the
     gradient.
 
