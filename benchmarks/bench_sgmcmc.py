@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnnbook import inference, models
-from bnnbook.inference.log_density import precision
+from bnnbook.density import precision
 
 N, SIZES = 60_000, (784, 300, 100, 10)
 WEIGHTS = sum(a * b for a, b in itertools.pairwise(SIZES))

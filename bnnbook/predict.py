@@ -19,8 +19,8 @@ from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.tensor.random.basic import NormalRV
 from pytensor.tensor.random.type import RandomType
 
-from bnnbook.inference.checks import float_dtype
-from bnnbook.inference.log_density import jax_function, precision
+from bnnbook.checks import float_dtype
+from bnnbook.density import jax_function, precision
 
 __all__ = ["Predictor", "compile_predictor", "new_groups"]
 

@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from bnnbook import models
 from bnnbook.inference import compile_log_density
-from bnnbook.inference.log_density import precision
+from bnnbook.density import precision
 
 N, BATCH = 12, 4
 RNG = np.random.default_rng(0)

@@ -10,10 +10,10 @@ from bnnbook.inference.advi import (
     linear_annealing,
 )
 from bnnbook.inference.callbacks import FitState, LivePlot, MLflowLog
-from bnnbook.inference.checks import DivergedError
+from bnnbook.checks import ConvergenceWarning, DivergedError
 from bnnbook.inference.hmc import sample_hmc
 from bnnbook.inference.kernels import Kernel, sghmc, sgld
-from bnnbook.inference.log_density import LogDensity, compile_log_density
+from bnnbook.density import LogDensity, compile_log_density
 from bnnbook.inference.nuts import sample_nuts
 from bnnbook.inference.optimize import fit_ensemble, fit_map, fit_mle
 from bnnbook.inference.schedules import Schedule, constant, cyclical, polynomial
@@ -22,6 +22,7 @@ from bnnbook.inference.tempered import sample_tempered
 
 __all__ = [
     "ADVIState",
+    "ConvergenceWarning",
     "DivergedError",
     "EarlyStopping",
     "FitState",

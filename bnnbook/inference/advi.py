@@ -15,7 +15,7 @@ import pymc as pm
 import xarray as xr
 
 from bnnbook.inference.callbacks import Callback, FitState, Reporter, common_interval
-from bnnbook.inference.checks import (
+from bnnbook.checks import (
     DivergedError,
     batch_rows,
     float_dtype,
@@ -24,7 +24,7 @@ from bnnbook.inference.checks import (
     seed_int,
 )
 from bnnbook.inference.counter_rng import normal, step_key
-from bnnbook.inference.log_density import LogDensity, compile_log_density, precision
+from bnnbook.density import LogDensity, compile_log_density, precision
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
 

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bnnbook.inference.checks import positive_int
-from bnnbook.inference.log_density import LogDensity
+from bnnbook.checks import positive_int
+from bnnbook.density import LogDensity
 from bnnbook.inference.results import posterior_dataset
 
 __all__ = ["Callback", "FitState", "LivePlot", "MLflowLog", "Reporter", "common_interval"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnbook.inference.log_density import LogDensity
+from bnnbook.density import LogDensity
 
 __all__ = ["fingerprint", "read_checkpoint", "write_checkpoint"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bnnbook.inference.log_density import LogDensity
+from bnnbook.density import LogDensity
 from bnnbook.inference.results import posterior_dataset
 
 __all__ = ["DrawStore"]

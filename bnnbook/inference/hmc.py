@@ -20,7 +20,7 @@ from bnnbook.inference.chains import (
     full_data_density,
     run_chains,
 )
-from bnnbook.inference.checks import (
+from bnnbook.checks import (
     non_negative_int,
     positive_int,
     positive_number,

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnbook.inference.checks import positive_int, positive_number
+from bnnbook.checks import positive_int, positive_number
 from bnnbook.inference.schedules import Schedule, as_schedule
 
 __all__ = ["CONVENTION", "Kernel", "sghmc", "sgld"]

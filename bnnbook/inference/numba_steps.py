@@ -12,7 +12,7 @@ import pytensor.tensor as pt
 
 from bnnbook.inference.counter_rng import normal, step_key
 from bnnbook.inference.kernels import Kernel, Step
-from bnnbook.inference.log_density import LogDensity
+from bnnbook.density import LogDensity
 
 __all__ = ["numba_advance"]
 

@@ -21,8 +21,8 @@ from bnnbook.inference.chains import (
     full_data_density,
     run_chains,
 )
-from bnnbook.inference.checks import float_dtype, positive_int, seed_int
-from bnnbook.inference.log_density import LogDensity, precision
+from bnnbook.checks import float_dtype, positive_int, seed_int
+from bnnbook.density import LogDensity, precision
 
 __all__ = ["sample_nuts"]
 

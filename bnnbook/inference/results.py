@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -12,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bnnbook.inference.log_density import LogDensity
+from bnnbook.checks import ConvergenceWarning
+from bnnbook.density import LogDensity
 
 __all__ = ["posterior_dataset", "result_tree"]
 
@@ -48,8 +50,12 @@ def result_tree(
     history: xr.Dataset | None = None,
     groups: Mapping[str, xr.Dataset] | None = None,
     attrs: Mapping[str, Any] | None = None,
+    problems: Sequence[str] = (),
 ) -> xr.DataTree:
     """Assemble the groups and the attributes that every method stores.
+
+    ``problems`` are sentences, each with its remedy, about what kept this run from converging: they
+    are stored as attributes ``converged`` (1 or 0) and ``problems`` (JSON), and warned of.
 
     Attributes: ``method``, ``settings`` and ``versions`` (JSON), ``seed``, ``N`` (rows), ``n``
     (batch size), ``seconds`` (run) and ``compile_seconds``.
@@ -72,8 +78,12 @@ def result_tree(
         "compile_seconds": compile_seconds,
         "versions": json.dumps(versions),
         "inference_library": "bnnbook",
+        "converged": int(not problems),
+        "problems": json.dumps(list(problems)),
         **(attrs or {}),
     }
+    if problems:
+        warnings.warn(" ".join(problems), ConvergenceWarning, stacklevel=3)
     return tree
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnbook.inference.checks import positive_int, positive_number
+from bnnbook.checks import positive_int, positive_number
 
 __all__ = ["Plan", "Schedule", "as_schedule", "constant", "cyclical", "polynomial"]
 

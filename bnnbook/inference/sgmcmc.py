@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.checkpoint import fingerprint, read_checkpoint, write_checkpoint
-from bnnbook.inference.checks import (
+from bnnbook.checks import (
     DivergedError,
     batch_rows,
     float_dtype,
@@ -37,7 +37,7 @@ from bnnbook.inference.checks import (
 from bnnbook.inference.counter_rng import chain_key, normal, step_key
 from bnnbook.inference.draw_store import DrawStore
 from bnnbook.inference.kernels import CONVENTION, Kernel, Step
-from bnnbook.inference.log_density import LogDensity, compile_log_density, precision
+from bnnbook.density import LogDensity, compile_log_density, precision
 from bnnbook.inference.numba_steps import numba_advance
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree

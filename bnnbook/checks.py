@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DivergedError", "non_negative_int", "positive_int", "positive_number", "seed_int"]
+__all__ = ["ConvergenceWarning", "DivergedError", "non_negative_int", "positive_int", "positive_number", "seed_int"]
 
 
 class DivergedError(RuntimeError):
     """An optimiser or sampler left the finite numbers; the message says at which step."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A run came to its end without having converged; the message says why and what may help."""
 
 
 def positive_int(name: str, value: object) -> int:
