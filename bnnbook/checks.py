@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["ConvergenceWarning", "DivergedError", "non_negative_int", "positive_int", "positive_number", "seed_int"]
+__all__ = [
+    "ConvergenceWarning",
+    "DivergedError",
+    "non_negative_int",
+    "positive_int",
+    "positive_number",
+    "seed_int",
+]
 
 
 class DivergedError(RuntimeError):

@@ -9,8 +9,8 @@ import pytest
 from scipy import special, stats
 
 from bnnbook import models
-from bnnbook.inference import compile_log_density
 from bnnbook.density import precision
+from bnnbook.inference import compile_log_density
 
 N, BATCH = 12, 4
 RNG = np.random.default_rng(0)

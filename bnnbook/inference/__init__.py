@@ -1,5 +1,7 @@
 """Inference for any PyMC model; every function returns an ``xarray.DataTree``."""
 
+from bnnbook.checks import ConvergenceWarning, DivergedError
+from bnnbook.density import LogDensity, compile_log_density
 from bnnbook.inference.advi import (
     ADVIState,
     EarlyStopping,
@@ -10,10 +12,8 @@ from bnnbook.inference.advi import (
     linear_annealing,
 )
 from bnnbook.inference.callbacks import FitState, LivePlot, MLflowLog
-from bnnbook.checks import ConvergenceWarning, DivergedError
 from bnnbook.inference.hmc import sample_hmc
 from bnnbook.inference.kernels import Kernel, sghmc, sgld
-from bnnbook.density import LogDensity, compile_log_density
 from bnnbook.inference.nuts import sample_nuts
 from bnnbook.inference.optimize import fit_ensemble, fit_map, fit_mle
 from bnnbook.inference.schedules import Schedule, constant, cyclical, polynomial

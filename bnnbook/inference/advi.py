@@ -14,7 +14,6 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from bnnbook.inference.callbacks import Callback, FitState, Reporter, common_interval
 from bnnbook.checks import (
     DivergedError,
     batch_rows,
@@ -23,8 +22,9 @@ from bnnbook.checks import (
     positive_number,
     seed_int,
 )
-from bnnbook.inference.counter_rng import normal, step_key
 from bnnbook.density import LogDensity, compile_log_density, precision
+from bnnbook.inference.callbacks import Callback, FitState, Reporter, common_interval
+from bnnbook.inference.counter_rng import normal, step_key
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
 

@@ -17,9 +17,9 @@ import pymc as pm
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.checks import positive_int
 from bnnbook.density import LogDensity, compile_log_density
+from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree
 

@@ -12,6 +12,12 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bnnbook.checks import (
+    non_negative_int,
+    positive_int,
+    positive_number,
+    seed_int,
+)
 from bnnbook.inference.callbacks import Callback
 from bnnbook.inference.chains import (
     BLOCK,
@@ -19,12 +25,6 @@ from bnnbook.inference.chains import (
     chain_count,
     full_data_density,
     run_chains,
-)
-from bnnbook.checks import (
-    non_negative_int,
-    positive_int,
-    positive_number,
-    seed_int,
 )
 
 __all__ = ["sample_hmc"]

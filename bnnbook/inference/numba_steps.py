@@ -10,9 +10,9 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+from bnnbook.density import LogDensity
 from bnnbook.inference.counter_rng import normal, step_key
 from bnnbook.inference.kernels import Kernel, Step
-from bnnbook.density import LogDensity
 
 __all__ = ["numba_advance"]
 

@@ -13,6 +13,8 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bnnbook.checks import float_dtype, positive_int, seed_int
+from bnnbook.density import LogDensity, precision
 from bnnbook.inference.callbacks import Callback
 from bnnbook.inference.chains import (
     BLOCK,
@@ -21,8 +23,6 @@ from bnnbook.inference.chains import (
     full_data_density,
     run_chains,
 )
-from bnnbook.checks import float_dtype, positive_int, seed_int
-from bnnbook.density import LogDensity, precision
 
 __all__ = ["sample_nuts"]
 

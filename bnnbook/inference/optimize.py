@@ -13,9 +13,9 @@ import pymc as pm
 import xarray as xr
 from scipy import optimize
 
-from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.checks import DivergedError, positive_int, seed_int
 from bnnbook.density import LogDensity, compile_log_density
+from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree
 

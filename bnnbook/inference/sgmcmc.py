@@ -24,8 +24,6 @@ from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.graph.traversal import ancestors
 from threadpoolctl import threadpool_limits
 
-from bnnbook.inference.callbacks import Callback, FitState, Reporter
-from bnnbook.inference.checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from bnnbook.checks import (
     DivergedError,
     batch_rows,
@@ -34,10 +32,12 @@ from bnnbook.checks import (
     positive_int,
     seed_int,
 )
+from bnnbook.density import LogDensity, compile_log_density, precision
+from bnnbook.inference.callbacks import Callback, FitState, Reporter
+from bnnbook.inference.checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from bnnbook.inference.counter_rng import chain_key, normal, step_key
 from bnnbook.inference.draw_store import DrawStore
 from bnnbook.inference.kernels import CONVENTION, Kernel, Step
-from bnnbook.density import LogDensity, compile_log_density, precision
 from bnnbook.inference.numba_steps import numba_advance
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree

@@ -13,6 +13,8 @@ import pymc as pm
 import xarray as xr
 from scipy.special import logsumexp
 
+from bnnbook.checks import positive_int, seed_int
+from bnnbook.density import LogDensity
 from bnnbook.inference.callbacks import Callback
 from bnnbook.inference.chains import (
     BLOCK,
@@ -21,8 +23,6 @@ from bnnbook.inference.chains import (
     full_data_density,
     run_chains,
 )
-from bnnbook.checks import positive_int, seed_int
-from bnnbook.density import LogDensity
 
 __all__ = ["sample_tempered"]
 
