@@ -12,9 +12,11 @@ from bnnbook.datasets.regression import (
     wave_clusters,
     wave_gaps,
 )
+from bnnbook.datasets.tables import UCI, uci
 
 __all__ = [
     "CLUSTERS",
+    "UCI",
     "WAVES",
     "Cluster",
     "DataUnavailableError",
@@ -29,6 +31,7 @@ __all__ = [
     "photo_patches",
     "rotate_images",
     "two_moons",
+    "uci",
     "wave_clusters",
     "wave_gaps",
 ]

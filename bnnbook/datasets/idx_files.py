@@ -154,9 +154,9 @@ def _unavailable(source: Source, path: Path, reasons: list[str]) -> DataUnavaila
     return DataUnavailableError(
         f"{source.name}: could not get {path.name}\n  "
         + "\n  ".join(reasons)
-        + "\nEither connect to the network and try again, or put the four files "
+        + "\nEither connect to the network and try again, or put the files "
         f"({', '.join(source.files)}) in a folder {source.folder}/ and name its parent in "
-        "BNNBOOK_DATA_DIR. datasets.digits() needs no download."
+        "BNNBOOK_DATA_DIR. datasets.digits() and datasets.diabetes() need no download."
     )
 
 
