@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import numpy as np
 
 __all__ = [
     "ConvergenceWarning",
     "DivergedError",
+    "check_not_forked",
+    "core_count",
     "non_negative_int",
     "positive_int",
     "positive_number",
@@ -69,3 +74,37 @@ def batch_rows(batch_size: object, n_rows: int) -> int:
     if size > n_rows:
         raise ValueError(f"batch_size must be at most the {n_rows} rows of the data, got {size}")
     return size
+
+
+def core_count(cores: object) -> int:
+    """Return how many tasks may run at once, by default the number of CPUs, or raise."""
+    return (os.cpu_count() or 1) if cores is None else positive_int("cores", cores)
+
+
+_forked = False
+
+
+def _note_fork() -> None:
+    """In a new child process: had JAX started its threads before the fork, which the child lacks?
+
+    JAX's compiled code would wait for those threads for ever.
+    """
+    global _forked
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    started = getattr(bridge, "backends_are_initialized", lambda: True)
+    _forked = bridge is not None and started()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def check_not_forked() -> None:
+    """Raise RuntimeError in a process that was forked after JAX had started in its parent."""
+    if _forked:
+        raise RuntimeError(
+            "this process was forked after JAX had started in its parent, and JAX would wait for "
+            "ever for threads that a fork does not copy. Start processes afresh: "
+            "ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn')), with 'spawn' or "
+            "'forkserver'"
+        )

@@ -21,6 +21,8 @@ from pytensor.scalar.math import Softplus
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 
+from bnnbook.checks import check_not_forked
+
 __all__ = ["jax_function", "precision"]
 
 Array = jax.Array
@@ -40,6 +42,7 @@ def precision(dtype: Any) -> Iterator[None]:
 
 def jax_function(inputs: list[Variable], outputs: list[Variable]) -> Callable[..., tuple]:
     """Rewrite a PyTensor graph for speed and stability, and turn it into a JAX function."""
+    check_not_forked()
     graph = FunctionGraph(inputs=inputs, outputs=outputs, clone=True)
     _drop_checks(graph)
     get_mode("JAX").excluding("local_dimshuffle_lift").optimizer.rewrite(graph)
