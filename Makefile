@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help book test lab lint bench lock clean
+.PHONY: help book test claims lab lint bench lock clean
 
 PY := .venv/bin/python
 export PYTHON
@@ -21,6 +21,11 @@ test: .venv/.ready  ## unit tests and every chapter at quick budget
 	@echo "test: unit tests and every chapter at quick budget (about 10 minutes)"
 	@BNNBOOK_FAST=1 $(JAX_CACHE) $(NUMPY) $(PY) -m pytest -n 2 --dist load --maxschedchunk 1 \
 		--nbmake --nbmake-timeout=1200 --durations=10 book/chapters tests
+
+SEEDS ?= 3
+claims: .venv/.ready  ## every chapter's claims at full budget under SEEDS seeds (hours)
+	@echo "claims: every chapter at full budget, $(SEEDS) times (book/claims.csv)"
+	@$(JAX_CACHE) $(PY) tools/run_claims.py --seeds $(SEEDS)
 
 lab: .venv/.ready  ## open the chapters in JupyterLab
 	@echo "lab: starting JupyterLab (stop it with Ctrl-C)"

@@ -1,0 +1,112 @@
+"""Run the chapters at full budget with other seeds and write down which claims hold.
+
+    python tools/run_claims.py --seeds 3 [chapter ...]
+
+Every chapter's one seed is moved (``BNNBOOK_SEED_SHIFT``), and every ``claim`` of its cells is
+recorded instead of raised. The table, ``book/claims.csv``, has one row for each claim with what it
+was judged by under each seed. Chapters that are not named keep their rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from prose import Chapter
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLE = ROOT / "book" / "claims.csv"
+
+
+def run(path: Path, shift: int) -> list[dict]:
+    """Execute one chapter with its seed moved; its claims in the order of the cells."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "claims.jsonl"
+        environment = os.environ | {
+            "BNNBOOK_SEED_SHIFT": str(shift),
+            "BNNBOOK_CLAIMS": str(record),
+        }
+        notebook = nbformat.read(path, as_version=4)
+        client = NotebookClient(
+            notebook, timeout=3600, resources={"metadata": {"path": path.parent}}
+        )
+        client.execute(env=environment)
+        lines = record.read_text().splitlines() if record.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def rows(path: Path, seeds: int) -> list[list[str]]:
+    """One row for each claim of a chapter: what it was judged by and whether it held."""
+    found: dict[str, list[str]] = {}
+    for shift in range(seeds):
+        clock = time.perf_counter()
+        records = run(path, shift)
+        failed = [r["claim"] for r in records if not r["holds"]]
+        print(
+            f"{path.stem}, seed {shift + 1}: {len(records)} claims in "
+            f"{time.perf_counter() - clock:.0f} s, {len(failed)} do not hold {failed or ''}",
+            flush=True,
+        )
+        for record in records:
+            values = ", ".join(f"{value:.4g}" for value in record["values"])
+            verdict = values or "holds"
+            found.setdefault(record["claim"], [""] * seeds)[shift] = (
+                verdict if record["holds"] else f"FAILS {values}".strip()
+            )
+    return [[path.stem, name, *cells] for name, cells in found.items()]
+
+
+def main() -> int:
+    """Run, write the table, and return 0 only if every claim holds under every seed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("chapters", nargs="*", help="parts of the chapters' names; all by default")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    if options.seeds < 1:
+        parser.error(f"--seeds must be at least 1, got {options.seeds}")
+    paths = [
+        path
+        for path in sorted((ROOT / "book" / "chapters").glob("*.ipynb"))
+        if Chapter(path).asserted()
+        and (not options.chapters or any(part in path.stem for part in options.chapters))
+    ]
+    if not paths:
+        parser.error(f"no chapter with claims is called {options.chapters}")
+    table = _read()
+    for path in paths:
+        table[path.stem] = rows(path, options.seeds)
+        _write(table, options.seeds)
+    failed = [row[:2] for chapter in table.values() for row in chapter if "FAILS" in " ".join(row)]
+    for chapter, name in failed:
+        print(f"claims: {name} of {chapter} does not hold under every seed", file=sys.stderr)
+    print(f"claims: wrote {TABLE.relative_to(ROOT)}")
+    return 1 if failed else 0
+
+
+def _read() -> dict[str, list[list[str]]]:
+    table: dict[str, list[list[str]]] = {}
+    if TABLE.is_file():
+        with TABLE.open(newline="") as file:
+            for row in list(csv.reader(file))[1:]:
+                table.setdefault(row[0], []).append(row)
+    return table
+
+
+def _write(table: dict[str, list[list[str]]], seeds: int) -> None:
+    with TABLE.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["chapter", "claim", *(f"seed {i + 1}" for i in range(seeds))])
+        for chapter in sorted(table):
+            writer.writerows(table[chapter])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
