@@ -24,7 +24,6 @@ from bnnbook.checks import (
 )
 from bnnbook.density import LogDensity, compile_log_density, precision
 from bnnbook.inference.callbacks import Callback, FitState, Reporter, common_interval
-from bnnbook.inference.counter_rng import normal, step_key
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
 
@@ -399,8 +398,7 @@ def _compile_block(
     gradient = jax.grad(objective, has_aux=True)
 
     def noise_of_step(key: jax.Array, i: Any) -> jax.Array:
-        words = step_key(jax.random.key_data(key), jnp.asarray(i, jnp.uint32)[None])
-        xi = normal(words, 0, (D,), np.dtype(dtype).type)
+        xi = jax.random.normal(jax.random.fold_in(key, i), (D,), dtype)
         return jax.lax.optimization_barrier(xi)  # else computed again wherever it is used
 
     def run(
