@@ -9,8 +9,8 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from bnnbook import inference
-from bnnbook.inference import callbacks as module
-from bnnbook.inference.progress import progress_bar
+from bnnbook.inference import live as module
+from bnnbook.inference.progress import note, progress_bar
 
 QUIET = {"seed": 1, "progressbar": False}
 FITS = {
@@ -152,23 +152,30 @@ class Handle:
     def __init__(self, shown):
         self.shown = shown
 
-    def update(self, picture):
+    def update(self, picture, **_):
         self.shown[-1].append(picture)
 
 
-def test_live_plot_redraws_one_figure_in_place(line, monkeypatch):
+@pytest.fixture
+def notebook(monkeypatch):
+    """Pretend to be a Jupyter kernel; what it shows, as a list of versions for each output."""
     import IPython
     import IPython.display
 
-    shown, seen = [], []
+    shown = []
 
-    def display(picture, display_id):
+    def display(picture, display_id, **_):
         assert display_id
         shown.append([picture])
         return Handle(shown)
 
     monkeypatch.setattr(IPython, "get_ipython", Shell)
     monkeypatch.setattr(IPython.display, "display", display)
+    return shown
+
+
+def test_live_plot_redraws_one_figure_in_place(line, notebook):
+    shown, seen = notebook, []
     plot = inference.LivePlot(every=100, draw=lambda state, ax: seen.append((state.step, ax)))
     FITS["advi"](line[0], [plot])
     assert len(shown) == 1  # one figure,
@@ -181,6 +188,38 @@ def test_live_plot_redraws_one_figure_in_place(line, monkeypatch):
     assert len(left.lines[0].get_xdata()) == 400
     FITS["ensemble"](line[0], [inference.LivePlot(every=1)])
     assert len(shown) == 3  # one figure for each member
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_live_plot_draws_where_the_run_ended_however_short(line, notebook, name):
+    seen = []
+    watcher = Watcher()
+    plot = inference.LivePlot(every=1_000_000, draw=lambda state, _: seen.append(state.step))
+    FITS[name](line[0], [plot, watcher])
+    runs = 2 if name == "ensemble" else 1
+    assert len(seen) == len(notebook) == runs
+    assert seen[-1] == [event[0] for event in watcher.events if len(event) == 4][-1]
+
+
+@pytest.mark.parametrize("error", [StopIteration, KeyboardInterrupt])
+def test_live_plot_draws_where_a_run_was_ended(line, notebook, error):
+    def end(state, losses, step):
+        if step == 300:
+            raise error
+
+    seen = []
+    plot = inference.LivePlot(every=200, draw=lambda state, _: seen.append(state.step))
+    FITS["advi"](line[0], [end, plot])
+    assert seen == [200, 300]
+    assert len(notebook) == 1
+
+
+def test_live_plot_that_fails_at_the_end_fails_the_fit(line, notebook):
+    watcher = Watcher()
+    plot = inference.LivePlot(every=1000, draw=lambda *_: 1 / 0)
+    with pytest.raises(RuntimeError, match="callback LivePlot raised ZeroDivisionError at step 4"):
+        FITS["advi"](line[0], [plot, watcher])
+    assert watcher.events[-1] == ("finish", "FAILED")
 
 
 def test_live_plot_leaves_a_terminal_to_the_progress_bar(line, monkeypatch, capsys):
@@ -270,18 +309,89 @@ def test_chains_share_the_cores_between_their_linear_algebra(line, name):
     assert max(seen) <= max(1, os.cpu_count() // 2)
 
 
+def bar_in_terminal(monkeypatch, capsys, value, **total):
+    monkeypatch.setattr("rich._console", None)  # a new one, as wide as COLUMNS
+    monkeypatch.setenv("COLUMNS", "150")
+    with progress_bar("NUTS", 200, show=True, value_name="log density") as update:
+        update(100, value, **total)
+    return capsys.readouterr().out
+
+
+def bar_in_notebook(shown, value, **total):
+    with progress_bar("NUTS", 200, show=True, value_name="log density") as update:
+        update(100, value, **total)
+    return shown[-1][-1]["text/plain"]
+
+
 def test_progress_bar_shows_steps_and_value_and_leaves_out_a_value_that_is_not_there(
     monkeypatch, capsys
 ):
-    def shown(value):
-        monkeypatch.setattr("rich._console", None)  # a new one, as wide as COLUMNS
-        with progress_bar("NUTS", 200, show=True, value_name="log density") as update:
-            update(100, value)
-        return capsys.readouterr().out
-
-    monkeypatch.setenv("COLUMNS", "150")
-    assert "log density -1,234.5" in shown(-1234.5)
-    warming_up = shown(float("nan"))
+    assert "log density -1,234.5" in bar_in_terminal(monkeypatch, capsys, -1234.5)
+    warming_up = bar_in_terminal(monkeypatch, capsys, float("nan"))
     assert "100/200" in warming_up
     assert "nan" not in warming_up
     assert "log density" not in warming_up
+
+
+def test_progress_bar_in_jupyter_is_text_that_ends_in_its_last_state(notebook):
+    text = bar_in_notebook(notebook, -1234.5)
+    assert len(notebook) == 1
+    assert all(set(version) == {"text/plain"} for version in notebook[0])  # no widget
+    assert text.startswith("NUTS ████████████░░░░░░░░░░░░ 100/200, 0:00:0")
+    assert "log density -1,234.5" in text
+    assert "log density" not in bar_in_notebook(notebook, float("nan"))
+
+
+def test_progress_bar_of_a_run_that_needs_fewer_steps_is_full(notebook, monkeypatch, capsys):
+    text = bar_in_notebook(notebook, 1.0, total=100)
+    assert "█" * 24 + " 100/100" in text
+    assert "left" not in text
+    monkeypatch.undo()
+    assert "100/100" in bar_in_terminal(monkeypatch, capsys, 1.0, total=100)
+
+
+def test_progress_bar_shows_its_last_state_after_an_error(notebook):
+    def fail():
+        with progress_bar("NUTS", 200, show=True, value_name="log density") as update:
+            update(50, 1.0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert "50/200" in notebook[-1][-1]["text/plain"]
+
+
+def test_hidden_progress_bar_prints_nothing(notebook, capsys):
+    with progress_bar("NUTS", 200, show=False, value_name="log density") as update:
+        update(100, 1.0)
+    assert not notebook
+    assert not capsys.readouterr().out
+
+
+def test_note_is_one_line(capsys):
+    note("fit_advi was interrupted at step 20 of 100")
+    assert capsys.readouterr().out == "fit_advi was interrupted at step 20 of 100\n"
+
+
+def test_saved_notebook_holds_the_last_state_as_text():
+    """In a real kernel: what a reader, or the page built from the notebook, sees afterwards."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    source = """
+import numpy as np, pymc as pm
+from bnnbook import inference
+with pm.Model() as model:
+    pm.Normal("obs", pm.Normal("mu"), 1, observed=pm.Data("y", np.zeros(5)))
+fit = inference.sample_hmc(
+    model, step_size=0.1, n_steps=2, draws=100, tune=50, chains=2, seed=1,
+    callbacks=[inference.LivePlot(every=10_000)],
+)
+"""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(book, timeout=300).execute()
+    outputs = book.cells[0].outputs
+    kinds = [set(output["data"]) for output in outputs if output.output_type == "display_data"]
+    assert {"text/plain"} in kinds
+    assert any("image/png" in kind for kind in kinds)
+    assert not any("widget" in name for kind in kinds for name in kind)
+    (bar,) = [o["data"]["text/plain"] for o in outputs if "/" in o["data"].get("text/plain", "")]
+    assert "█" * 24 + " 300/300" in bar

@@ -11,9 +11,10 @@ from bnnbook.inference.advi import (
     fit_advi,
     linear_annealing,
 )
-from bnnbook.inference.callbacks import FitState, LivePlot, MLflowLog
+from bnnbook.inference.callbacks import FitState
 from bnnbook.inference.hmc import sample_hmc
 from bnnbook.inference.kernels import Kernel, sghmc, sgld
+from bnnbook.inference.live import LivePlot, MLflowLog
 from bnnbook.inference.nuts import sample_nuts
 from bnnbook.inference.optimize import fit_ensemble, fit_map, fit_mle
 from bnnbook.inference.schedules import Schedule, constant, cyclical, polynomial

@@ -1,21 +1,18 @@
-"""What a fit tells its callbacks, and two callbacks for any fit: a live figure and a metric log.
+"""What a fit tells its callbacks, and when.
 
 A callback is any function of (state, losses, step). It may have an attribute ``every`` (steps
-between calls) and methods ``start(method, settings)`` and ``finish(status)``, which are called
-around each run: once for each start of an optimiser and once for all chains of a sampler.
+between calls), an attribute ``at_end`` (if true, it is called once more where the run ended, unless
+the run failed or it has seen that step), and methods ``start(method, settings)`` and
+``finish(status)``, which are called around each run: once for each start of an optimiser and once
+for all chains of a sampler.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from io import BytesIO
 from math import gcd
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -23,11 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bnnbook.checks import positive_int
 from bnnbook.density import LogDensity
 from bnnbook.inference.results import posterior_dataset
 
-__all__ = ["Callback", "FitState", "LivePlot", "MLflowLog", "Reporter", "common_interval"]
+__all__ = ["Callback", "FitState", "Reporter", "common_interval"]
 
 Callback = Callable[[Any, np.ndarray, int], None]
 OBJECTIVES = {"advi": "ELBO", "fullrank_advi": "ELBO"}  # others climb or walk on a log density
@@ -82,6 +78,8 @@ class Reporter:
         self._method, self._settings = method, dict(settings)
         self._default_every = default_every
         self._step = 0
+        self._last: tuple[FitState, np.ndarray] | None = None
+        self._called: dict[int, int] = {}  # the step that each callback last saw
 
     def __bool__(self) -> bool:
         return bool(self._callbacks)
@@ -94,9 +92,11 @@ class Reporter:
 
     def __call__(self, state: FitState, losses: np.ndarray) -> None:
         before, self._step = self._step, state.step
-        for callback in self._callbacks:
+        self._last = (state, losses)
+        for number, callback in enumerate(self._callbacks):
             every = _every(callback, self._default_every)
             if state.step // every > before // every:
+                self._called[number] = state.step
                 self._guarded(callback, callback, state, losses, state.step)
 
     def __exit__(
@@ -105,9 +105,24 @@ class Reporter:
         status = "FINISHED"
         if kind is not None and not issubclass(kind, StopIteration):
             status = "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+        failure = None
+        if status != "FAILED":
+            try:
+                self._call_at_end()
+            except RuntimeError as error:
+                status, failure = "FAILED", error
         for callback in self._callbacks:
             if hasattr(callback, "finish"):
                 self._guarded(callback, callback.finish, status)
+        if failure is not None:
+            raise failure
+
+    def _call_at_end(self) -> None:
+        for number, callback in enumerate(self._callbacks):
+            wanted = getattr(callback, "at_end", False) and self._called.get(number) != self._step
+            if wanted and self._last is not None:
+                with suppress(StopIteration):  # the run is over
+                    self._guarded(callback, callback, *self._last, self._step)
 
     def _guarded(self, callback: Callback, function: Callable[..., Any], *args: Any) -> None:
         try:
@@ -121,179 +136,6 @@ class Reporter:
             ) from error
 
 
-class LivePlot:
-    """Callback that redraws one figure in place while a fit runs in Jupyter.
-
-    The left panel holds the objective against the step. ``draw(state, ax)``, if given, draws what
-    you like on the right, such as predictions from ``state.posterior()``. Outside a notebook
-    nothing is drawn and the progress bar serves.
-
-    Parameters
-    ----------
-    every : int
-        Steps between two pictures.
-    draw : function of (state, ax), optional
-    alt : str
-        Text alternative of the picture.
-    """
-
-    def __init__(
-        self,
-        *,
-        every: int = 50,
-        draw: Callable[[FitState, Any], Any] | None = None,
-        alt: str = "Objective of the running fit against the step.",
-    ) -> None:
-        self.every = positive_int("every", every)
-        if draw is not None and not callable(draw):
-            raise TypeError(f"draw must be a function of (state, ax), got {draw!r}")
-        self._draw, self._alt = draw, alt
-        self._handle: Any = None
-
-    def start(self, method: str, settings: Mapping[str, Any]) -> None:  # noqa: ARG002
-        """Show the next picture below the last run's, if there was one."""
-        self._handle = None
-
-    def __call__(self, state: FitState, losses: np.ndarray, step: int) -> None:
-        if not _in_notebook():
-            return
-        from IPython.display import Image, display
-
-        picture = Image(data=self._picture(state, losses, step), format="png", alt=self._alt)
-        if self._handle is None:
-            self._handle = display(picture, display_id=True)
-        else:
-            self._handle.update(picture)
-
-    def _picture(self, state: FitState, losses: np.ndarray, step: int) -> bytes:
-        from matplotlib.figure import Figure  # not pyplot: no figure is left open
-
-        panels = 1 if self._draw is None else 2
-        figure = Figure(figsize=(4.2 * panels, 3.2), layout="constrained")
-        axes = figure.subplots(1, panels, squeeze=False)[0]
-        objective = -np.asarray(losses)
-        steps = np.arange(1, len(objective) + 1)
-        axes[0].plot(steps, objective, color="#0072B2", linestyle="-", linewidth=1)
-        axes[0].set(xlabel="step", ylabel=f"{state.objective_name} (nats)")
-        axes[0].set_title(f"{state.method}, step {step:,}, {state.seconds:.1f} s")
-        if len(objective) > 20:  # the first steps would flatten the rest
-            low, high = np.quantile(objective, [0.1, 1.0])
-            margin = 0.05 * (high - low) + 1e-9
-            axes[0].set_ylim(low - margin, high + margin)
-        if self._draw is not None:
-            self._draw(state, axes[1])
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, facecolor="white")
-        return buffer.getvalue()
-
-
-class MLflowLog:
-    """Callback that logs a fit to MLflow: its settings, objective, seconds and your own metrics.
-
-    Each run of an optimiser, or all chains of a sampler, becomes one MLflow run in a store of plain
-    files; no server is needed. ``mlflow ui`` shows it, with MLFLOW_ALLOW_FILE_STORE=true set.
-
-    Parameters
-    ----------
-    directory : path
-        Of the store; made if it does not exist.
-    experiment : str
-    every : int
-        Steps between two entries.
-    metrics : function of the state that returns a dict of numbers, optional
-
-    Attributes
-    ----------
-    run_ids : list of str
-        The runs written so far, for ``client.get_metric_history(run_id, "objective")``.
-    client : mlflow.MlflowClient
-
-    Raises
-    ------
-    ImportError
-        If MLflow is not installed.
-    PermissionError
-        If the directory cannot be made or written to.
-    """
-
-    def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        *,
-        experiment: str = "bnnbook",
-        every: int = 50,
-        metrics: Callable[[FitState], Mapping[str, float]] | None = None,
-    ) -> None:
-        try:
-            from mlflow import MlflowClient
-        except ImportError as error:
-            raise ImportError("MLflowLog needs MLflow: pip install mlflow-skinny") from error
-        self.every = positive_int("every", every)
-        path = Path(directory).absolute()
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path):
-                pass
-        except OSError as error:
-            raise PermissionError(
-                f"directory must be writable, got {path}: {error.strerror or error}"
-            ) from error
-        self._metrics = metrics
-        self.run_ids: list[str] = []
-        with _file_store_allowed():
-            self.client = MlflowClient(tracking_uri=path.as_uri())
-            known = self.client.get_experiment_by_name(experiment)
-            self._experiment = known.experiment_id if known else self.client.create_experiment(
-                experiment
-            )  # fmt: skip
-
-    def start(self, method: str, settings: Mapping[str, Any]) -> None:
-        """Open a run and note its settings."""
-        run = self.client.create_run(self._experiment, run_name=method)
-        self.run_ids.append(run.info.run_id)
-        for name, value in {"method": method, **settings}.items():
-            self.client.log_param(run.info.run_id, name, value)
-
-    def __call__(self, state: FitState, losses: np.ndarray, step: int) -> None:  # noqa: ARG002
-        from mlflow.entities import Metric
-
-        values = {"objective": state.objective, "seconds": state.seconds}
-        if self._metrics is not None:
-            values |= {name: float(value) for name, value in self._metrics(state).items()}
-        now = int(1000 * time.time())
-        entries = [Metric(name, value, now, step) for name, value in values.items()]
-        self.client.log_batch(self.run_ids[-1], metrics=entries)
-
-    def finish(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED (Ctrl-C)."""
-        self.client.set_terminated(self.run_ids[-1], status)
-
-
 def _every(callback: Callback, default: int) -> int:
     every = getattr(callback, "every", default)
     return int(every) if every else default
-
-
-def _in_notebook() -> bool:
-    """Whether this process is a Jupyter kernel; IPython in a terminal is none."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
-
-
-@contextmanager
-def _file_store_allowed() -> Iterator[None]:
-    """MLflow >= 3.17 opens a store of plain files only if this variable is set."""
-    name = "MLFLOW_ALLOW_FILE_STORE"
-    before = os.environ.get(name)
-    os.environ[name] = "true"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
