@@ -112,8 +112,8 @@ def _table(name: str, data_dir: str | Path | None) -> tuple[np.ndarray, list[int
     (path,) = _fetch(name, list(_hashes()[name]), data_dir)
     header = path.read_text().splitlines()[0].split(",")
     target_name = "target" if "target" in header else "cnt"
-    inputs = [i for i, column in enumerate(header) if column not in (*DROPPED, target_name)]
-    columns = [*inputs, header.index(target_name)]
+    kept = [i for i, column in enumerate(header) if column not in (*DROPPED, target_name)]
+    columns = [*kept, header.index(target_name)]
     values = np.loadtxt(path, delimiter=",", skiprows=1, usecols=columns)
     return values, list(range(len(columns)))
 

@@ -22,6 +22,7 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 
 from bnnbook.checks import check_not_forked
+from bnnbook.density.convolution import convolutions_as_products
 
 __all__ = ["jax_function", "precision"]
 
@@ -49,6 +50,7 @@ def jax_function(inputs: list[Variable], outputs: list[Variable]) -> Callable[..
     _drop_checks(graph)  # rewrites add their own
     _simplify_softplus(graph)
     _share_gram_gradient(graph)
+    _multiply_convolutions(graph)
     function = jax_funcify(graph)
 
     def call(*args: Any) -> tuple:
@@ -131,3 +133,15 @@ def _share_gram_gradient(graph: FunctionGraph) -> None:
                 out = node.outputs[0]
                 op = JAXOp([x.type], [out.type], lambda x: (_gram(x),), name="Gram")
                 graph.replace(out, op(x))
+
+
+def _multiply_convolutions(graph: FunctionGraph) -> None:
+    """Compute the convolutions of wrapped JAX functions as products, fast in compiled loops too."""
+    for node in graph.toposort():
+        if isinstance(node.op, JAXOp):
+            op = node.op
+            fast = JAXOp(
+                op.input_types, op.output_types, convolutions_as_products(op.jax_func), name=op.name
+            )
+            new = fast(*node.inputs, return_list=True)
+            graph.replace_all(list(zip(node.outputs, new, strict=True)))
