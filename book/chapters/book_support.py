@@ -27,7 +27,13 @@ __all__ = ["FAST", "budget", "claim", "keep", "quick", "seed"]
 
 FAST = os.environ.get("BNNBOOK_FAST") == "1"
 SHIFT = int(os.environ.get("BNNBOOK_SEED_SHIFT", "0"))
-QUICK = {"n": 300, "draws": 50, "tune": 50, "max_steps": 100, "max_depth": 5}
+QUICK = {
+    "n": 300,
+    "draws": 50,
+    "tune": 50,
+    "max_steps": 100,
+    "max_depth": 5,
+}
 
 
 def seed(base: int) -> int:
@@ -49,17 +55,25 @@ def quick(**most: int) -> None:
     if not FAST:
         return
     # after a few hundred steps nothing has converged, and need not say so
-    warnings.simplefilter("ignore", getattr(inference, "ConvergenceWarning", UserWarning))
+    warnings.simplefilter(
+        "ignore", getattr(inference, "ConvergenceWarning", UserWarning)
+    )
     limits = QUICK | most
     for name in inference.__all__:
         if name.startswith(("fit_", "sample_")):
-            setattr(inference, name, _shortened(getattr(inference, name), limits))
+            setattr(
+                inference,
+                name,
+                _shortened(getattr(inference, name), limits),
+            )
     pm.fit = _shortened(pm.fit, limits)
 
 
 def _shortened(function: Any, limits: dict[str, int]) -> Any:
     """``function`` with its arguments named in ``limits`` held to them."""
-    function = inspect.unwrap(function)  # a second call replaces the first one's limits
+    function = inspect.unwrap(
+        function
+    )  # a second call replaces the first one's limits
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -77,10 +91,16 @@ def _shortened(function: Any, limits: dict[str, int]) -> Any:
 def keep(**values: Any) -> None:
     """Keep numbers, texts and figures for the page: ``{glue:text}`name:.2f```."""
     for name, value in values.items():
-        glue(name, value.item() if isinstance(value, np.generic) else value, display=False)
+        glue(
+            name,
+            value.item() if isinstance(value, np.generic) else value,
+            display=False,
+        )
 
 
-def claim(name: str, holds: Any, *values: Any, at_quick_budget: bool = False) -> None:
+def claim(
+    name: str, holds: Any, *values: Any, at_quick_budget: bool = False
+) -> None:
     """Check a claim that the page's text makes and marks with ``<!-- claim: name -->``.
 
     Parameters
@@ -103,11 +123,18 @@ def claim(name: str, holds: Any, *values: Any, at_quick_budget: bool = False) ->
     true = bool(np.all(np.asarray(holds)))
     numbers = [round(float(value), 6) for value in values]
     if path := os.environ.get("BNNBOOK_CLAIMS"):
-        record = {"claim": name, "shift": SHIFT, "holds": true, "values": numbers}
+        record = {
+            "claim": name,
+            "shift": SHIFT,
+            "holds": true,
+            "values": numbers,
+        }
         with Path(path).open("a") as file:
             file.write(json.dumps(record) + "\n")
         return
     if FAST and not at_quick_budget:
         return
     if not true:
-        raise AssertionError(f"claim {name!r} does not hold; it was judged by {numbers}")
+        raise AssertionError(
+            f"claim {name!r} does not hold; it was judged by {numbers}"
+        )
