@@ -1,0 +1,1 @@
+"""Copies of the chapters for readers, as any notebook front end shows them."""
