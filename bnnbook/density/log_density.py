@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pymc as pm
+import xarray as xr
 from pymc.data import MinibatchOp
 from pymc.initial_point import make_initial_point_fn
 from pytensor.compile import SharedVariable
@@ -19,6 +20,7 @@ from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, graph_inputs
 
 from bnnbook.density.jax_graph import jax_function
+from bnnbook.density.starts_from_fit import named_points, unconstrained_points
 
 __all__ = ["LogDensity", "compile_log_density"]
 
@@ -120,13 +122,22 @@ class LogDensity:
         return np.array(points, dtype=np.float64)
 
     def given_points(self, start: Any, n: int) -> np.ndarray:
-        """Check starting points (n, D), or a mapping of value variables to (n, ...), and join it.
+        """Starting points (n, D) from an array, a mapping of names to (n, ...), or a fit.
 
-        Raises ValueError if a name is missing or unknown, a shape is wrong or a value not finite.
+        Names are those of all free variables, such as ``sigma``, or of all their unconstrained
+        values, such as ``sigma_log__``. Raises ValueError if a name is missing or unknown, a shape
+        is wrong, or a value not finite or outside its variable's support.
         """
-        if isinstance(start, Mapping):
+        if isinstance(start, Mapping | xr.DataTree):
+            start = named_points(self.model, start, n)
+            free = [rv.name for rv in self.model.free_RVs]
+            if set(start) == set(free) != set(self.names):
+                start = unconstrained_points(self.model, start, n)
             if set(start) != set(self.names):
-                raise ValueError(f"start must name {', '.join(self.names)}, got {', '.join(start)}")
+                either = "" if set(free) == set(self.names) else f", or {', '.join(free)}"
+                raise ValueError(
+                    f"start must name {', '.join(self.names)}{either}, got {', '.join(start)}"
+                )
             for name, shape in zip(self.names, self.shapes, strict=True):
                 if np.shape(start[name]) != (n, *shape):
                     raise ValueError(
