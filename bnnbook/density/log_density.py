@@ -14,6 +14,8 @@ import pymc as pm
 import xarray as xr
 from pymc.data import MinibatchOp
 from pymc.initial_point import make_initial_point_fn
+from pymc.logprob.basic import transformed_conditional_logp
+from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import graph_replace
@@ -44,6 +46,8 @@ class LogDensity:
         Sum over the rows given, rescaled only where the model itself carries ``total_size``.
     constrain : function (theta, data) -> dict of arrays
         Free variables in the model's own space.
+    pointwise : function (theta, data) -> dict of arrays
+        Log likelihood of each observed variable, row by row, without the model's ``total_size``.
     data_names, data : tuple
         The model's data containers and their current values; minibatches come back as full data.
     batched : tuple of bool
@@ -65,6 +69,7 @@ class LogDensity:
     log_prior: Callable[[Theta, tuple], Array]
     log_likelihood: Callable[[Theta, tuple], Array]
     constrain: Callable[[Theta, tuple], dict[str, Array]]
+    pointwise: Callable[[Theta, tuple], dict[str, Array]]
     data_names: tuple[str, ...]
     data: tuple[np.ndarray, ...]
     batched: tuple[bool, ...]
@@ -191,7 +196,8 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
     free = model.replace_rvs_by_values(model.free_RVs)
     dim_lengths = set(model.dim_lengths.values())
 
-    outputs = [prior, likelihood, *free]
+    row_terms = _row_terms(model)
+    outputs = [prior, likelihood, *free, *row_terms]
     outputs, batch_size, full = _open_minibatches(outputs)
     shared = [v for v in graph_inputs(outputs) if isinstance(v, SharedVariable)]
     lengths = {v: v.type.filter_variable(v.get_value()) for v in shared if v in dim_lengths}
@@ -228,13 +234,22 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
         parts = jnp.split(theta, ends[:-1])
         return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    functions = [jax_function(all_inputs, out) for out in (outputs[:1], outputs[1:2], outputs[2:])]
+    cut = 2 + len(free)
+    parts = (outputs[:1], outputs[1:2], outputs[2:cut], outputs[cut:])
+    functions = [jax_function(all_inputs, out) for out in parts]
     free_names = [rv.name for rv in model.free_RVs]
     return LogDensity(
         log_prior=lambda theta, data: functions[0](*split(theta), *data)[0],
         log_likelihood=lambda theta, data: functions[1](*split(theta), *data)[0],
         constrain=lambda theta, data: dict(
             zip(free_names, functions[2](*split(theta), *data), strict=True)
+        ),
+        pointwise=lambda theta, data: dict(
+            zip(
+                [rv.name for rv in model.observed_RVs],
+                functions[3](*split(theta), *data),
+                strict=True,
+            )
         ),
         data_names=data_names,
         data=data,
@@ -248,6 +263,19 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
         dims={n: tuple(model.named_vars_to_dims.get(n, ())) for n in free_names},
         coords={k: np.asarray(v) for k, v in model.coords.items() if v is not None},
         model=model,
+    )
+
+
+def _row_terms(model: pm.Model) -> list[Variable]:
+    """Log likelihood of each observed variable, row by row, not scaled by ``total_size``."""
+    plain = {
+        rv: rv.owner.inputs[0] if isinstance(rv.owner.op, MinibatchRandomVariable) else rv
+        for rv in model.basic_RVs
+    }
+    return transformed_conditional_logp(
+        [plain[rv] for rv in model.observed_RVs],
+        rvs_to_values={plain[rv]: value for rv, value in model.rvs_to_values.items()},
+        rvs_to_transforms={plain[rv]: t for rv, t in model.rvs_to_transforms.items()},
     )
 
 

@@ -1,0 +1,59 @@
+"""Is the log density finite where a method starts? If not, which term is to blame."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from bnnbook.density.jax_graph import precision
+from bnnbook.density.log_density import LogDensity
+
+__all__ = ["check_indices", "check_start"]
+
+
+def check_start(density: LogDensity, thetas: np.ndarray) -> None:
+    """Raise unless the log density is finite at every starting point.
+
+    Parameters
+    ----------
+    density : LogDensity
+    thetas : array (n, D)
+        Starting points on the unconstrained space.
+
+    Raises
+    ------
+    ValueError
+        Names the observed variable, how many of its rows have no finite log likelihood, and an
+        example row; or a data container with an index that is out of range.
+    """
+    check_indices(density)
+    with precision(np.float64):
+        data = tuple(jnp.asarray(a) for a in density.data)
+        for number, theta in enumerate(np.asarray(thetas, dtype=np.float64)):
+            point = jnp.asarray(theta)
+            prior = float(density.log_prior(point, data))
+            likelihood = float(density.log_likelihood(point, data))
+            if np.isfinite(prior + likelihood):
+                continue
+            where = f"the log density is not finite at starting point {number}"
+            for name, term in density.pointwise(point, data).items():
+                rows = np.atleast_1d(np.asarray(term))
+                bad = np.argwhere(~np.isfinite(rows))
+                if len(bad):
+                    example = ", ".join(map(str, bad[0]))
+                    raise ValueError(
+                        f"{where}: {len(bad)} of {rows.size} rows of observed variable {name} have "
+                        f"no finite log likelihood, the first is row {example}. Are its data in "
+                        "the support of its distribution, and the parameters valid?"
+                    )
+            raise ValueError(f"{where}: the log prior is {prior}, the log likelihood {likelihood}")
+
+
+def check_indices(density: LogDensity) -> None:
+    """Raise if a data container that indexes something is out of its range.
+
+    Raises
+    ------
+    ValueError
+        Names container, value, row and the length of what is indexed.
+    """
