@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import arviz_stats as azs
 import numpy as np
 import xarray as xr
+
+from bnnbook.metrics.inputs import SAMPLE_DIMS, class_probabilities
 
 __all__ = ["agreement", "canonicalise", "function_space", "total_variation"]
 
@@ -28,10 +31,14 @@ def function_space(predictions: xr.DataArray) -> xr.Dataset:
     Dataset
         ``rhat``, ``ess_bulk`` and ``ess_tail`` per input; attributes ``max_rhat``,
         ``min_ess_bulk``, ``min_ess_tail`` and ``n_constant``, the number of inputs at which every
-        draw is the same, where the statistics are undefined (NaN) and left out of the extremes.
+        draw is the same to the last bit, where the statistics are undefined (NaN) and left out of
+        the extremes. Where each chain stands still at a value of its own, R-hat is infinite and the
+        effective sample size about one a chain.
 
     Raises
     ------
+    TypeError
+        If ``predictions`` is no DataArray.
     ValueError
         If a dim is missing, a value is not finite, or there are fewer than 4 draws.
     """
@@ -45,11 +52,13 @@ def function_space(predictions: xr.DataArray) -> xr.Dataset:
         raise ValueError("predictions must be finite, got NaN or infinity")
     name = predictions.name or "prediction"
     dataset = predictions.rename(name).to_dataset()
-    moving = predictions.std(["chain", "draw"]) > 0
+    over = ["chain", "draw"]
+    moving = predictions.max(over) > predictions.min(over)
+    still = (predictions.max("draw") == predictions.min("draw")).all("chain")  # each at its own
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 where every draw is the same
         result = xr.Dataset(
             {
-                "rhat": azs.rhat(dataset)[name].where(moving),
+                "rhat": azs.rhat(dataset)[name].where(~still, np.inf).where(moving),
                 "ess_bulk": azs.ess(dataset, method="bulk")[name].where(moving),
                 "ess_tail": azs.ess(dataset, method="tail")[name].where(moving),
             }
@@ -66,7 +75,15 @@ def function_space(predictions: xr.DataArray) -> xr.Dataset:
 def agreement(p: Any, q: Any) -> float:
     """Share of inputs on which two predictives name the same class (Izmailov et al. 2021, 5.1).
 
-    ``p`` and ``q``: probabilities of class 1, (n,), or of each class, (n, K).
+    Parameters
+    ----------
+    p, q : array (n,) or (n, K), or DataArray with dims (chain, draw, obs[, class])
+        Probabilities of class 1, or of each class; draws are averaged first.
+
+    Raises
+    ------
+    ValueError
+        If the shapes or labels differ, or a row of class probabilities does not sum to 1.
     """
     first, second = _pair(p, q)
     return float((first.argmax(axis=1) == second.argmax(axis=1)).mean())
@@ -75,13 +92,19 @@ def agreement(p: Any, q: Any) -> float:
 def total_variation(p: Any, q: Any) -> float:
     """Mean over inputs of half the L1 distance between two predictives (Izmailov et al. 2021, 5.1).
 
-    0 for equal predictives, 1 for certain and opposite ones.
+    0 for equal predictives, 1 for certain and opposite ones. Arguments and errors are those of
+    :func:`agreement`.
+
+    Examples
+    --------
+    >>> total_variation([0.0, 0.5], [1.0, 0.5])
+    0.5
     """
     first, second = _pair(p, q)
     return float(0.5 * np.abs(first - second).sum(axis=1).mean())
 
 
-def canonicalise(posterior: xr.Dataset) -> xr.Dataset:
+def canonicalise(posterior: xr.Dataset | xr.DataTree) -> xr.Dataset:
     """Map every draw of a tanh network to one member of its symmetry class.
 
     With an odd activation, flipping the signs of a hidden unit's inputs and outputs, or reordering
@@ -90,20 +113,37 @@ def canonicalise(posterior: xr.Dataset) -> xr.Dataset:
 
     Parameters
     ----------
-    posterior : Dataset with ``w1``, ``w2``, ..., ``w_out``; optional ``b1``, ... and ``w_scale``
-        Dims (chain, draw, ...), weights as (chain, draw, in, out).
+    posterior : Dataset, or a fit's ``fit["posterior"]``, or the fit
+        With ``w1``, ``w2``, ..., ``w_out``; optional ``b1``, ... and ``w_scale``. Weights have
+        dims (in, out) besides those of the draws: chain and draw, or sample, or none. Dims called
+        ``hidden_1``, ``hidden_2``, ..., as in :mod:`bnnbook.models`, may come in any order.
 
     Returns
     -------
     Dataset
         The same variables; the network computes the same function.
+
+    Raises
+    ------
+    TypeError
+        If ``posterior`` is neither.
+    ValueError
+        If a weight is missing or has other dims.
     """
-    if "w1" not in posterior or "w_out" not in posterior:
-        raise ValueError(f"posterior must have w1, ..., w_out, got {sorted(map(str, posterior))}")
-    arrays = {name: posterior[name].to_numpy().copy() for name in posterior.data_vars}
+    draws = _dataset(posterior)
+    if "w1" not in draws or "w_out" not in draws:
+        raise ValueError(f"posterior must have w1, ..., w_out, got {sorted(map(str, draws))}")
+    samples = [d for d in SAMPLE_DIMS if d in draws.dims]
+    ordered = draws.assign({name: _in_before_out(draws[name], samples).variable for name in draws})
+    arrays = {name: ordered[name].to_numpy().copy() for name in ordered.data_vars}
     layer = 1
     while f"w{layer}" in arrays:
         below = arrays[f"w{layer}"]
+        if below.ndim != len(samples) + 2:
+            raise ValueError(
+                f"w{layer} must have dims (in, out) besides those of the draws, "
+                f"got {ordered[f'w{layer}'].dims}"
+            )
         sign = np.where(below[..., 0, :] < 0, -1.0, 1.0)
         order = np.argsort(below[..., 0, :] * sign, axis=-1)
         arrays[f"w{layer}"] = np.take_along_axis(
@@ -114,27 +154,47 @@ def canonicalise(posterior: xr.Dataset) -> xr.Dataset:
             if name not in arrays:
                 continue
             above = arrays[name]
-            flat = above.ndim == 3  # a head with one output has no output axis
+            flat = above.ndim == len(samples) + 1  # a head with one output has no output axis
             above = above[..., None] if flat else above
             above = np.take_along_axis(above * sign[..., :, None], order[..., :, None], axis=-2)
             arrays[name] = above[..., 0] if flat else above
         if f"b{layer}" in arrays:
             arrays[f"b{layer}"] = np.take_along_axis(arrays[f"b{layer}"] * sign, order, axis=-1)
         layer += 1
-    return posterior.copy(data=arrays)
+    mapped = ordered.copy(data=arrays)
+    in_order = {n: mapped[n].variable.transpose(*draws[n].dims) for n in arrays}
+    return mapped.assign(in_order)
+
+
+def _in_before_out(weights: xr.DataArray, samples: list[str]) -> xr.DataArray:
+    """Sample dims first; a layer's inputs before its units, which ``hidden_k`` tells from them."""
+    rest = [d for d in weights.dims if d not in samples]
+    units = re.fullmatch(r"w(\d+)", str(weights.name))
+    if units and f"hidden_{units[1]}" in rest:
+        rest.sort(key=lambda d: d == f"hidden_{units[1]}")
+    elif weights.name in ("w_out", "w_scale"):
+        rest.sort(key=lambda d: not str(d).startswith("hidden_"))
+    return weights.transpose(*samples, *rest)
+
+
+def _dataset(posterior: Any) -> xr.Dataset:
+    if isinstance(posterior, xr.DataTree):
+        node = posterior["posterior"] if "posterior" in posterior.children else posterior
+        return node.to_dataset()
+    if not isinstance(posterior, xr.Dataset):
+        raise TypeError(
+            f"posterior must be a Dataset or a fit's DataTree, got {type(posterior).__name__}"
+        )
+    return posterior
 
 
 def _pair(p: Any, q: Any) -> tuple[np.ndarray, np.ndarray]:
-    arrays = []
-    for name, value in {"p": p, "q": q}.items():
-        array = np.asarray(value, dtype=float)
-        if array.ndim not in (1, 2) or array.size == 0:
-            raise ValueError(f"{name} must have shape (n,) or (n, K), got {array.shape}")
-        if not ((array >= 0) & (array <= 1)).all():
-            raise ValueError(f"{name} must lie in [0, 1], got a value outside or NaN")
-        arrays.append(np.stack([1 - array, array], axis=1) if array.ndim == 1 else array)
-    if arrays[0].shape != arrays[1].shape:
-        raise ValueError(
-            f"p and q must have the same shape, got {arrays[0].shape} and {arrays[1].shape}"
-        )
-    return arrays[0], arrays[1]
+    if isinstance(p, xr.DataArray) and isinstance(q, xr.DataArray):
+        kept = ([d for d in a.dims if d not in SAMPLE_DIMS] for a in (p, q))
+        for dim in set(next(kept)) & set(next(kept)):
+            if dim in p.indexes and dim in q.indexes and not p.indexes[dim].equals(q.indexes[dim]):
+                raise ValueError(f"p and q must have the same labels along {dim!r}")
+    first, second = class_probabilities("p", p).probs, class_probabilities("q", q).probs
+    if first.shape != second.shape:
+        raise ValueError(f"p and q must have the same shape, got {first.shape} and {second.shape}")
+    return first, second

@@ -8,6 +8,8 @@ import numpy as np
 import xarray as xr
 from scipy.special import entr
 
+from bnnbook.metrics.inputs import SAMPLE_DIMS, check_rows_sum_to_one
+
 __all__ = ["Decomposition", "entropy_decomposition", "variance_decomposition"]
 
 
@@ -43,11 +45,13 @@ def entropy_decomposition(probs: Any, *, class_axis: int | None = None) -> Decom
     ValueError
         If a probability is not in [0, 1], or classes do not sum to 1.
     """
+    given = np.result_type(getattr(probs, "dtype", np.float64))
+    dtype = given if given.kind == "f" else np.dtype(np.float64)
     if isinstance(probs, xr.DataArray):
         dims, probs = _draw_dims(probs), probs.astype(float, copy=False)
         classes = ["class"] if "class" in probs.dims else []
         probs = probs.transpose(*dims, ..., *classes)
-        _check_probabilities(probs.to_numpy(), binary=not classes)
+        _check_probabilities(probs.to_numpy(), not classes, dtype)
 
         def entropy(p: xr.DataArray) -> xr.DataArray:
             return xr.apply_ufunc(
@@ -58,8 +62,13 @@ def entropy_decomposition(probs: Any, *, class_axis: int | None = None) -> Decom
         return Decomposition(aleatoric, (total - aleatoric).clip(min=0.0), total)
     array, binary = np.asarray(probs, dtype=float), class_axis is None
     if class_axis is not None:
+        if array.ndim < 2 or not 1 <= class_axis % array.ndim < array.ndim:
+            raise ValueError(
+                f"class_axis must be an axis after that of the draws, got {class_axis} for "
+                f"shape {array.shape}"
+            )
         array = np.moveaxis(array, class_axis, -1)
-    _check_probabilities(array, binary)
+    _check_probabilities(array, binary, dtype)
     expected, whole = _entropy(array, binary).mean(axis=0), _entropy(array.mean(axis=0), binary)
     return Decomposition(expected, np.clip(whole - expected, 0.0, None), whole)
 
@@ -72,6 +81,9 @@ def variance_decomposition(mu: Any, sigma: Any) -> Decomposition:
     mu, sigma : DataArray with dims (chain, draw, obs, ...), or array (draws, obs, ...)
         Mean and standard deviation of the likelihood for each posterior draw. DataArrays are
         matched by the names of their dims, whose order may differ.
+
+        Any likelihood will do: for a Poisson ``sigma`` is sqrt(mu), for a negative binomial
+        sqrt(mu + mu^2 / alpha).
 
     Returns
     -------
@@ -115,7 +127,7 @@ def variance_decomposition(mu: Any, sigma: Any) -> Decomposition:
 
 
 def _draw_dims(array: xr.DataArray) -> list[str]:
-    dims: list[str] = [d for d in ("chain", "draw", "sample") if d in array.dims]
+    dims: list[str] = [d for d in SAMPLE_DIMS if d in array.dims]
     if not dims:
         raise ValueError(f"expected dims chain and draw (or sample), got {array.dims}")
     return dims
@@ -126,10 +138,10 @@ def _entropy(p: np.ndarray, binary: bool) -> np.ndarray:
     return entr(p) + entr(1 - p) if binary else entr(p).sum(axis=-1)
 
 
-def _check_probabilities(array: np.ndarray, binary: bool) -> None:
+def _check_probabilities(array: np.ndarray, binary: bool, dtype: Any) -> None:
     if array.size == 0:
         raise ValueError("probs must not be empty")
     if not ((array >= 0) & (array <= 1)).all():  # also catches NaN
         raise ValueError("probs must lie in [0, 1], got a value outside or NaN")
-    if not binary and not np.allclose(array.sum(axis=-1), 1.0, atol=1e-6):
-        raise ValueError("probs must sum to 1 over the classes")
+    if not binary:
+        check_rows_sum_to_one("probs", array, dtype)

@@ -3,6 +3,11 @@
 import numpy as np
 import pymc as pm
 import pytest
+from hypothesis import settings
+
+# a busy machine is slow, not wrong; and the same examples are tried everywhere
+settings.register_profile("bnnbook", deadline=None, derandomize=True)
+settings.load_profile("bnnbook")
 
 
 @pytest.fixture(scope="session")

@@ -107,8 +107,8 @@ def _table(name: str, data_dir: str | Path | None) -> tuple[np.ndarray, list[int
     """All rows, and the columns of the inputs, then of the target."""
     if "data.txt" in _hashes()[name]:
         paths = _fetch(name, ["data.txt", "index_features.txt", "index_target.txt"], data_dir)
-        table, inputs, target = (np.loadtxt(path, ndmin=1) for path in paths)
-        return table, [*inputs.astype(int), int(target[0])]
+        table, features, target = (np.loadtxt(path, ndmin=1) for path in paths)
+        return table, [*map(int, features), int(target[0])]
     (path,) = _fetch(name, list(_hashes()[name]), data_dir)
     header = path.read_text().splitlines()[0].split(",")
     target_name = "target" if "target" in header else "cnt"

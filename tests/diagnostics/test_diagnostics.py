@@ -180,3 +180,86 @@ def test_bad_input():
         diagnostics.agreement([0.1, 0.2], [0.3])
     with pytest.raises(ValueError, match=r"q must lie in \[0, 1\]"):
         diagnostics.total_variation([0.1], [1.3])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("value", [0.1, 0.7310585786300049, 1 / 3, 0.0, 1e-300, -1234.5678])
+def test_an_input_at_which_every_draw_is_the_same_is_constant(value, dtype):
+    """Whose sum over draws is not a multiple of it, so that its sd is not zero."""
+    values = RNG.normal(size=(4, 250, 2)).astype(dtype)
+    values[..., 1] = value
+    found = diagnostics.function_space(chains(values))
+    assert found.attrs["n_constant"] == 1
+    assert np.isnan(found["rhat"][1])
+    assert np.isnan(found["ess_bulk"][1])
+    assert found.attrs["max_rhat"] == float(found["rhat"][0])
+
+
+def test_chains_that_stand_still_apart_have_not_converged():
+    values = RNG.normal(size=(4, 100, 2))
+    values[..., 1] = np.arange(4.0)[:, None]
+    found = diagnostics.function_space(chains(values))
+    assert found.attrs["max_rhat"] == np.inf
+    assert found.attrs["n_constant"] == 0
+    assert found.attrs["min_ess_bulk"] < 8
+
+
+@pytest.mark.parametrize("measure", [diagnostics.agreement, diagnostics.total_variation])
+def test_rows_that_do_not_sum_to_one_are_refused(measure):
+    good, draws_of_two_classes = np.full((4, 3), 1 / 3), np.full((4, 3), 0.9)
+    with pytest.raises(ValueError, match=r"p must sum to 1 .* got a sum of 2\.7 in row 0"):
+        measure(draws_of_two_classes, good)
+    with pytest.raises(ValueError, match="q must sum to 1"):
+        measure(good, np.array([*good[:3], [0.1, 0.1, 0.1]]))
+    single = RNG.dirichlet(np.ones(10), 50).astype(np.float32)
+    measure(single, RNG.dirichlet(np.ones(10), 50).astype(np.float16))
+
+
+def test_pairs_of_labelled_draws_are_averaged_and_matched_by_name():
+    dims = ("chain", "draw", "obs", "class")
+    p, q = (xr.DataArray(RNG.dirichlet(np.ones(3), (2, 4, 3)), dims=dims) for _ in range(2))
+    means = [a.to_numpy().mean(axis=(0, 1)) for a in (p, q)]
+    expected = diagnostics.total_variation(*means)
+    assert expected == pytest.approx(0.5 * np.abs(means[0] - means[1]).sum(axis=1).mean())
+    turned = q.transpose("class", "obs", "draw", "chain")
+    assert diagnostics.total_variation(p, turned) == pytest.approx(expected, rel=1e-12)
+    assert diagnostics.agreement(p, turned) == diagnostics.agreement(*means)
+    first = p.assign_coords({"class": ["a", "b", "c"]})
+    with pytest.raises(ValueError, match="p and q must have the same labels along 'class'"):
+        diagnostics.total_variation(first, q.assign_coords({"class": ["a", "c", "b"]}))
+
+
+def test_canonicalise_takes_a_fit_its_posterior_and_any_order_of_dims():
+    draws = posterior()
+    expected = diagnostics.canonicalise(draws)
+    fit = xr.DataTree.from_dict({"posterior": draws, "sample_stats": xr.Dataset()})
+    for given in (fit, fit["posterior"]):
+        xr.testing.assert_allclose(diagnostics.canonicalise(given), expected)
+    backwards = [*reversed(list(draws.dims))]
+    for order in (("draw", "chain", ...), (..., "chain", "draw"), backwards):
+        turned = draws.transpose(*order)
+        found = diagnostics.canonicalise(turned)
+        for name in draws:
+            assert found[name].dims == turned[name].dims
+            np.testing.assert_allclose(
+                found[name].transpose(*draws[name].dims), expected[name], rtol=1e-12
+            )
+    flat = draws.stack(sample=("chain", "draw"))
+    np.testing.assert_allclose(
+        diagnostics.canonicalise(flat)["w2"].unstack("sample").transpose(*draws["w2"].dims),
+        expected["w2"],
+    )
+    one = diagnostics.canonicalise(draws.isel(chain=0, draw=1))
+    xr.testing.assert_allclose(one, expected.isel(chain=0, draw=1))
+
+
+def test_canonicalise_says_what_it_cannot_take():
+    with pytest.raises(
+        TypeError, match="posterior must be a Dataset or a fit's DataTree, got dict"
+    ):
+        diagnostics.canonicalise({"w1": 1})
+    groups = posterior().expand_dims(group=3)
+    with pytest.raises(
+        ValueError, match=r"w1 must have dims \(in, out\) besides those of the draw"
+    ):
+        diagnostics.canonicalise(groups)

@@ -1,0 +1,112 @@
+"""Scores of counts: mixtures of Poisson or negative binomial likelihoods over posterior draws.
+
+All take the targets ``y`` (n,), whole numbers from 0, and for each draw the mean ``mu`` (draws, n),
+or a DataArray with dims (chain, draw, obs). ``alpha`` makes the likelihood negative binomial with
+variance mu + mu^2 / alpha; ``psi`` inflates zeros: with probability 1 - psi the count is 0, else it
+comes from the likelihood, whose mean is then ``mu``. Both are as in PyMC: one number, one a draw,
+or of the shape of ``mu``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+from scipy.special import betainc, pdtrc
+
+from bnnbook.checks import seed_int
+from bnnbook.metrics.inputs import by_draw, parameter_draws, real_targets
+from bnnbook.metrics.mixtures import log_score
+
+__all__ = ["crps_counts", "nll_counts", "pit_counts"]
+
+
+class _Counts(NamedTuple):
+    """Checked targets (n,) and parameters, each of the shape of ``mu`` (draws, n)."""
+
+    y: np.ndarray
+    mu: np.ndarray
+    alpha: np.ndarray | None
+    psi: np.ndarray
+
+    def log_probability(self) -> np.ndarray:
+        """Of the targets under each draw, (draws, n)."""
+        if self.alpha is None:
+            log_pmf = stats.poisson.logpmf(self.y, self.mu)
+        else:
+            log_pmf = stats.nbinom.logpmf(self.y, self.alpha, self.alpha / (self.alpha + self.mu))
+        with np.errstate(divide="ignore"):  # log 0 = -inf
+            log_pmf = log_pmf + np.log(self.psi)
+            return np.where(self.y == 0, np.logaddexp(log_pmf, np.log1p(-self.psi)), log_pmf)
+
+    def distribution(self, k: np.ndarray | int, rows: Any = slice(None)) -> np.ndarray:
+        """P(Y <= k) of the mixture over draws at some rows; 0 below 0."""
+        mu, psi, at = self.mu[:, rows], self.psi[:, rows], np.maximum(k, 0)
+        if self.alpha is None:
+            above = pdtrc(at, mu)
+        else:
+            alpha = self.alpha[:, rows]
+            above = betainc(at + 1, alpha, mu / (alpha + mu))
+        return np.where(np.less(k, 0), 0.0, 1 - (psi * above).mean(axis=0))
+
+
+def nll_counts(y: Any, mu: Any, alpha: Any = None, psi: Any = None) -> float:
+    """Mean negative log predictive probability, nats per row; see the module for the arguments.
+
+    Examples
+    --------
+    >>> round(nll_counts([2], [[1.0], [3.0]]), 4)  # -log of the mean of two Poisson probabilities
+    1.5829
+    """
+    return log_score(_check(y, mu, alpha, psi).log_probability())
+
+
+def pit_counts(y: Any, mu: Any, alpha: Any = None, psi: Any = None, *, seed: int) -> np.ndarray:
+    """Randomised probability integral transform (n,), uniform if calibrated.
+
+    F(y - 1) + v (F(y) - F(y - 1)) with v uniform (Smith 1985; Czado, Gneiting and Held 2009,
+    eq. 1): a count's own distribution function is not uniform, however good the forecast.
+
+    ``seed`` is that of v; the other arguments are described in the module.
+    """
+    counts = _check(y, mu, alpha, psi)
+    below, at = counts.distribution(counts.y - 1), counts.distribution(counts.y)
+    v = np.random.default_rng(seed_int(seed)).random(len(counts.y))
+    return below + v * (at - below)
+
+
+def crps_counts(y: Any, mu: Any, alpha: Any = None, psi: Any = None) -> float:
+    """Mean ranked probability score, sum over k of (F(k) - 1[y <= k])^2, in counts.
+
+    The continuous ranked probability score of a count (Czado, Gneiting and Held 2009, eq. 6), of
+    the mixture over draws. The sum runs until less than 1e-8 of the mixture lies above.
+    """
+    counts = _check(y, mu, alpha, psi)
+    total, k, rows = 0.0, 0, np.arange(len(counts.y))
+    while rows.size:
+        at, target = counts.distribution(k, rows), counts.y[rows]
+        total += float(((at - (target <= k)) ** 2).sum())
+        rows, k = rows[(target > k) | (at < 1 - 1e-8)], k + 1
+    return total / len(counts.y)
+
+
+def _check(y: Any, mu: Any, alpha: Any, psi: Any) -> _Counts:
+    mean = parameter_draws("mu", mu, positive=True)
+    if mean.ndim != 2:
+        raise ValueError(f"mu must have shape (draws, n), got {mean.shape}")
+    target = real_targets(y, mean, mu)
+    wrong = (target < 0) | (target != np.floor(target))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"y must hold whole numbers from 0, got {target[row]:g} in row {row}")
+    inflation = by_draw("psi", 1.0 if psi is None else psi, mean.shape)
+    if not ((inflation >= 0) & (inflation <= 1)).all():
+        raise ValueError("psi must lie in [0, 1], got a value outside")
+    shape = None if alpha is None else by_draw("alpha", alpha, mean.shape)
+    if shape is not None and not (shape > 0).all():
+        raise ValueError(f"alpha must be positive, got {shape.min()}")
+    return _Counts(
+        target, mean, None if shape is None else np.broadcast_to(shape, mean.shape),
+        np.broadcast_to(inflation, mean.shape),
+    )  # fmt: skip
