@@ -12,6 +12,7 @@ these normals. There are scores of their own for Student-t likelihoods and for c
 """
 
 from bnnbook.metrics.classification import (
+    Kind,
     Reliability,
     accuracy,
     brier,
@@ -41,6 +42,7 @@ from bnnbook.metrics.student_t import crps_student_t, nll_student_t
 
 __all__ = [
     "Interval",
+    "Kind",
     "OODScores",
     "Reliability",
     "RiskCoverage",

@@ -9,6 +9,7 @@ import numpy as np
 from bnnbook.metrics.inputs import labels_and_classes, positive_bins
 
 __all__ = [
+    "Kind",
     "Reliability",
     "accuracy",
     "brier",
