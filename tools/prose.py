@@ -27,7 +27,7 @@ TOKEN = re.compile(r"\[\[(.+?)\]\]")
 
 COMPARISON = re.compile(
     r"""\b(
-    best|worst|better|worse|winn?s?|winner|beats?|beaten|outperforms?|loses|
+    best|worst|better|worse|winn?s?|winner|beats?|beaten|outperforms?|
     lowest|highest|lower|higher|largest|smallest|larger|smaller|greater|greatest|
     faste(?:st|r)|slowe(?:st|r)|quicke(?:st|r)|cheape(?:st|r)|
     longe(?:st|r)|shorte(?:st|r)|wide(?:st|r)|narrowe(?:st|r)|
@@ -41,7 +41,8 @@ COMPARISON = re.compile(
 )  # fmt: skip
 NO_COMPARISON = re.compile(
     r"\b(rather than|other than|more than one|at most|at least|at the same time|some ?times|"
-    r"all the same|most of all|nonetheless|nevertheless|doubtless)\b",
+    r"all the same|most of all|nonetheless|nevertheless|doubtless|no longer|"
+    r"lower (?:left|right|bound|row|panel|half|triangle)|(?:mini|maxi)mum|for the most part)\b",
     re.IGNORECASE,
 )
 UNIT = r"(?:%|per ?cent|nats?|bits?|seconds?|s\b|ms\b|minutes?|times|fold|standard errors?)"
@@ -188,11 +189,7 @@ def sentences(markdown: str) -> list[Sentence]:
     cited = "{cite" in markdown
     text = MARK.sub(lambda m: f"[[{m.group(1)}]]", markdown)
     text = re.sub(r"<!--.*?-->", " ", text, flags=re.DOTALL)
-    text = re.sub(r"```(?!\{)\w*\n.*?\n```", " ", text, flags=re.DOTALL)
-    # the alternative text of a figure shares the marks of its caption
-    text = re.sub(r"^:alt:[ ]*(.*)$", r"\n\1\n", text, flags=re.MULTILINE)
-    text = re.sub(r"^:\w+:.*$", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^(`{3,}|:{3,})(\{[\w:-]+\})?[ ]*(.*)$", r"\n\3\n", text, flags=re.MULTILINE)
+    text = "\n".join(_without_fences(text.split("\n")))
     text = re.sub(r"^\([\w-]+\)=$", "", text, flags=re.MULTILINE)
     text = re.sub(r"\$\$.*?\$\$", " FORMULA ", text, flags=re.DOTALL)
     text = re.sub(r"\$[^$]+\$", "FORMULA", text)
@@ -215,6 +212,27 @@ def sentences(markdown: str) -> list[Sentence]:
             if plain or names:
                 found.append(Sentence(plain, names, cited))
     return found
+
+
+def _without_fences(lines: list[str]) -> Iterator[str]:
+    """Lines without code blocks and fences; of directives the title, alternative text and body."""
+    inside: list[tuple[str, bool]] = []  # open fences, and whether they hold code
+    for line in lines:
+        fence = re.match(r"(`{3,}|:{3,})(\{[\w:-]+\})?[ ]*(.*)$", line)
+        if inside and line.strip() == inside[-1][0]:
+            inside.pop()
+            yield ""
+        elif fence and not (inside and inside[-1][1]):
+            inside.append((fence[1], fence[2] is None))
+            yield ""
+            if fence[2] is not None and "solution" not in fence[2] and "glue" not in fence[2]:
+                yield f"{fence[3]}\n"
+        elif inside and inside[-1][1]:
+            continue
+        elif option := re.match(r":(\w+):[ ]*(.*)$", line):
+            yield f"\n{option[2]}\n" if option[1] == "alt" else ""
+        else:
+            yield line
 
 
 def _names(mark: str) -> list[str]:
