@@ -94,7 +94,7 @@ class LogDensity:
         return jax.jit(jax.vmap(self.constrain, in_axes=(0, None)))
 
     def split(self, theta: Any) -> dict[str, Any]:
-        """Cut (..., D) into the value variables by name, (..., *shape)."""
+        """Cut ``(..., D)`` into the value variables by name, ``(..., *shape)``."""
         parts, start = {}, 0
         for name, shape in zip(self.names, self.shapes, strict=True):
             stop = start + int(np.prod(shape))

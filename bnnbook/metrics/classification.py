@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 Kind = Literal["class-1", "top-label"]
+"""What a reliability diagram bins; see :func:`reliability`."""
 
 
 class Reliability(NamedTuple):

@@ -40,11 +40,16 @@ __all__ = [
     "use_style",
 ]
 
-PAGE_WIDTH = 6.7  # inches: a page's column of text, at 100 dots an inch
+PAGE_WIDTH = 6.7
+"""Width of a figure in inches: a page's column of text, at 100 dots an inch."""
 CLASS_COLOURS = ("#0072B2", "#D55E00")
+"""Colours of class 0 and class 1."""
 CLASS_MARKERS = ("o", "^")
+"""Markers of class 0 and class 1."""
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
+"""Colours of lines that stand for no method, in their order."""
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
+"""Styles of lines that stand for no method, in their order."""
 MARKERS = "os^Dv"
 # by marker: of thirty styles no two have the same colour and line, colour and marker, or line and
 # marker, and the first six have six lines
@@ -52,6 +57,7 @@ LINE_SHIFTS = (0, 1, 2, 4, 5)
 PROBABILITY = LinearSegmentedColormap.from_list(
     "probability", [CLASS_COLOURS[0], "#9ecae1", "#f7f7f7", "#fdc99b", CLASS_COLOURS[1]]
 )
+"""Colour map of a probability of class 1, from class 0's colour to class 1's."""
 
 
 class MethodStyle(NamedTuple):
@@ -66,7 +72,6 @@ class MethodStyle(NamedTuple):
 SOLID, DASHED, LONG, DOTTED, SPARSE = "-", (0, (4, 1.5)), (0, (9, 2)), (0, (1, 1.2)), (0, (1, 3))
 DASH_DOT, DASH_DOT_DOT = (0, (6, 1.5, 1, 1.5)), (0, (6, 1.5, 1, 1.5, 1, 1.5))
 TWO_DASHES = (0, (7, 1.5, 3, 1.5))
-# the first whose names are found in a label has it: the narrower stand before the wider
 METHODS = {
     "full rank": MethodStyle("#332288", DASH_DOT, "D", r"full[- ]?rank"),
     "pSGLD": MethodStyle("#9C80D4", DOTTED, "<", r"psgld|preconditioned sgld"),
@@ -90,6 +95,8 @@ METHODS = {
     "oracle": MethodStyle("#404040", SPARSE, "*", r"oracle|truth|true .*"),
     "prior": MethodStyle("#8C8C8C", LONG, ".", r"priors?"),
 }  # fmt: skip
+"""Style of each method. The first whose names are found in a label has it, so the narrower stand
+before the wider."""
 
 
 def method_style(name: str) -> dict[str, Any]:
