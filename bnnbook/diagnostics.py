@@ -41,6 +41,14 @@ def function_space(predictions: xr.DataArray) -> xr.Dataset:
         If ``predictions`` is no DataArray.
     ValueError
         If a dim is missing, a value is not finite, or there are fewer than 4 draws.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> draws = np.random.default_rng(0).normal(size=(4, 500, 3))
+    >>> found = function_space(xr.DataArray(draws, dims=("chain", "draw", "obs")))
+    >>> found.attrs["max_rhat"] < 1.02, found["rhat"].shape
+    (True, (3,))
     """
     if not isinstance(predictions, xr.DataArray):
         raise TypeError(f"predictions must be a DataArray, got {type(predictions).__name__}")
@@ -84,6 +92,11 @@ def agreement(p: Any, q: Any) -> float:
     ------
     ValueError
         If the shapes or labels differ, or a row of class probabilities does not sum to 1.
+
+    Examples
+    --------
+    >>> agreement([0.9, 0.4, 0.6], [0.8, 0.6, 0.6])
+    0.6666666666666666
     """
     first, second = _pair(p, q)
     return float((first.argmax(axis=1) == second.argmax(axis=1)).mean())
@@ -129,6 +142,15 @@ def canonicalise(posterior: xr.Dataset | xr.DataTree) -> xr.Dataset:
         If ``posterior`` is neither.
     ValueError
         If a weight is missing or has other dims.
+
+    Examples
+    --------
+    >>> dims = ("chain", "draw", "feature", "hidden_1")
+    >>> w1, w_out = [[[[3.0, -1.0]]]], [[[1.0, 2.0]]]
+    >>> draws = xr.Dataset({"w1": (dims, w1), "w_out": (("chain", "draw", "hidden_1"), w_out)})
+    >>> found = canonicalise(draws)
+    >>> found["w1"].values.ravel().tolist(), found["w_out"].values.ravel().tolist()
+    ([1.0, 3.0], [-2.0, 1.0])
     """
     draws = _dataset(posterior)
     if "w1" not in draws or "w_out" not in draws:

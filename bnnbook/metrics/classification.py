@@ -66,6 +66,11 @@ def brier(y: Any, p: Any) -> float:
     """Brier score (1950): mean squared distance to the one-hot label.
 
     For two classes, mean (p - y)^2 in [0, 1]; for K > 2 the sum over classes, in [0, 2].
+
+    Examples
+    --------
+    >>> round(brier([0, 1], [0.1, 0.7]), 3)
+    0.05
     """
     labels, (probs, _, _) = labels_and_classes(y, p)
     if probs.shape[1] == 2:
@@ -114,6 +119,12 @@ def reliability(y: Any, p: Any, *, n_bins: int = 15, kind: Kind | None = None) -
     ------
     ValueError
         If ``kind`` is "class-1" and there are more than two classes, or is neither.
+
+    Examples
+    --------
+    >>> found = reliability([0, 0, 1, 1], [0.1, 0.1, 0.7, 0.9], n_bins=2)
+    >>> [values.round(2).tolist() for values in found]  # confidence, frequency, rows
+    [[0.1, 0.8], [0.0, 1.0], [2, 2]]
     """
     labels, (probs, _, rounding) = labels_and_classes(y, p)
     n_bins, two = positive_bins(n_bins), probs.shape[1] == 2

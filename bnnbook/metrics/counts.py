@@ -57,7 +57,7 @@ def nll_counts(y: Any, mu: Any, alpha: Any = None, psi: Any = None) -> float:
     Examples
     --------
     >>> round(nll_counts([2], [[1.0], [3.0]]), 4)  # -log of the mean of two Poisson probabilities
-    1.5829
+    1.5897
     """
     return log_score(_check(y, mu, alpha, psi).log_probability())
 
@@ -69,6 +69,11 @@ def pit_counts(y: Any, mu: Any, alpha: Any = None, psi: Any = None, *, seed: int
     eq. 1): a count's own distribution function is not uniform, however good the forecast.
 
     ``seed`` is that of v; the other arguments are described in the module.
+
+    Examples
+    --------
+    >>> pit_counts([0, 3, 9], [[2.0, 2.0, 2.0]], seed=0).round(2).tolist()
+    [0.09, 0.73, 1.0]
     """
     counts = _check(y, mu, alpha, psi)
     below, at = counts.distribution(counts.y - 1), counts.distribution(counts.y)
@@ -81,6 +86,11 @@ def crps_counts(y: Any, mu: Any, alpha: Any = None, psi: Any = None) -> float:
 
     The continuous ranked probability score of a count (Czado, Gneiting and Held 2009, eq. 6), of
     the mixture over draws. The sum runs until less than 1e-8 of the mixture lies above.
+
+    Examples
+    --------
+    >>> round(crps_counts([2], [[2.0]]), 4), round(crps_counts([6], [[2.0]]), 4)
+    (0.3112, 3.2403)
     """
     counts = _check(y, mu, alpha, psi)
     total, k, rows = 0.0, 0, np.arange(len(counts.y))

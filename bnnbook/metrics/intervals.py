@@ -24,6 +24,12 @@ def predictive_interval(mu: Any, sigma: Any = None, *, level: float = 0.9) -> In
     """Central interval of the mixture of normals; of the draws ``mu`` themselves without ``sigma``.
 
     The ends are the quantiles (1 - level) / 2 and (1 + level) / 2 of the mixture, by bisection.
+
+    Examples
+    --------
+    >>> low, high = predictive_interval([[0.0], [4.0]], [[1.0], [1.0]], level=0.9)
+    >>> round(float(low[0]), 3), round(float(high[0]), 3)
+    (-1.282, 5.282)
     """
     level = unit_level(level)
     mean, sd = normal_draws(mu, sigma)
@@ -35,7 +41,13 @@ def predictive_interval(mu: Any, sigma: Any = None, *, level: float = 0.9) -> In
 
 
 def coverage(y: Any, lower: Any, upper: Any) -> float:
-    """Share of targets in [lower, upper], ends included."""
+    """Share of targets in [lower, upper], ends included.
+
+    Examples
+    --------
+    >>> coverage([0.0, 1.0, 5.0, 6.0], lower=[0, 2, 4, 4], upper=[1, 3, 5, 5])
+    0.5
+    """
     target, low, high = _check_interval(y, lower, upper)
     return float(((target >= low) & (target <= high)).mean())
 
@@ -47,6 +59,11 @@ def interval_width(lower: Any, upper: Any) -> float:
     ------
     ValueError
         If an upper end lies below its lower end.
+
+    Examples
+    --------
+    >>> interval_width(lower=[0.0, 1.0], upper=[1.0, 4.0])
+    2.0
     """
     _, low, high = _check_interval(lower, lower, upper)
     return float((high - low).mean())

@@ -45,6 +45,12 @@ def gaussian_mixture_nll(y: Any, mu: Any, sigma: Any) -> float:
 
     -log((1 / S) sum_s prod_d N(y_d | mu_sd, sigma_sd^2)): densities are averaged over the draws,
     not their logarithms. With several outputs a row's density is their joint one.
+
+    Examples
+    --------
+    >>> mu, sigma = [[0.0], [1.0]], [[1.0], [1.0]]  # two draws, one target
+    >>> round(gaussian_mixture_nll([0.5], mu, sigma), 4)
+    1.0439
     """
     target, mean, sd = normal_input(y, mu, sigma)
     return log_score(-0.5 * ((target - mean) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi))
@@ -56,6 +62,13 @@ def crps(y: Any, mu: Any, sigma: Any = None) -> float:
     With ``sigma`` exact for the mixture of normals (Grimit et al. 2006, eq. 4), at a cost that
     grows with the square of the number of draws. Without, ``mu`` holds draws of the target or of a
     noise-free function themselves.
+
+    Examples
+    --------
+    >>> crps([1.0], [[3.5]])  # one certain draw: the absolute error
+    2.5
+    >>> round(crps([0.0], [[0.0]], [[1.0]]), 4)
+    0.2337
     """
     target, mean, sd = normal_input(y, mu, sigma)
     target, mean = target.ravel(), mean.reshape(len(mean), -1).T
@@ -74,7 +87,13 @@ def crps(y: Any, mu: Any, sigma: Any = None) -> float:
 
 
 def pit(y: Any, mu: Any, sigma: Any) -> np.ndarray:
-    """Predictive distribution function at ``y``: uniform if calibrated (Dawid 1984)."""
+    """Predictive distribution function at ``y``: uniform if calibrated (Dawid 1984).
+
+    Examples
+    --------
+    >>> pit([0.0, 3.0], [[0.0, 0.0]], [[1.0, 1.0]]).round(3).tolist()
+    [0.5, 0.999]
+    """
     target, mean, sd = normal_input(y, mu, sigma)
     return ndtr((target - mean) / sd).mean(axis=0)
 

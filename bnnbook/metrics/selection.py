@@ -35,6 +35,12 @@ def accuracy_vs_certainty(y: Any, p: Any, thresholds: Any) -> xr.Dataset:
     A probability within rounding of a threshold reaches it, so that .9 in single precision is kept
     at .9. Returns a Dataset over ``threshold`` with ``accuracy`` (NaN where no row is left) and
     ``kept``.
+
+    Examples
+    --------
+    >>> found = accuracy_vs_certainty([0, 1, 1], [0.1, 0.9, 0.4], [0.5, 0.9])
+    >>> found["accuracy"].values.round(2).tolist(), found["kept"].values.round(2).tolist()
+    ([0.67, 1.0], [1.0, 0.67])
     """
     labels, classes = labels_and_classes(y, p)
     levels = np.asarray(thresholds, dtype=float)
@@ -101,6 +107,11 @@ def ood_scores(
     ------
     ValueError
         If either is empty, a score is not finite, or ``positive`` is neither.
+
+    Examples
+    --------
+    >>> ood_scores(inside=[0.1, 0.2, 0.3], outside=[0.2, 0.8, 0.9]).fpr95  # 2 of 3 are refused
+    0.6666666666666666
     """
     if positive not in ("outside", "inside"):
         raise ValueError(f'positive must be "outside" or "inside", got {positive!r}')

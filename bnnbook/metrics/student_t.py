@@ -55,6 +55,11 @@ def nll_student_t(y: Any, mu: Any, *, nu: Any, scale: Any = None, sd: Any = None
         If both or neither of ``scale`` and ``sd`` are given.
     ValueError
         If a shape or a value is out of range; the message names the argument.
+
+    Examples
+    --------
+    >>> round(nll_student_t([0.0], [[0.0]], nu=4.0, scale=[[1.0]]), 4)
+    0.9808
     """
     target, mean, spread, dof = _check(y, mu, nu, scale, sd)
     dof = dof.reshape(-1, *(1,) * (mean.ndim - 1))
@@ -83,6 +88,11 @@ def crps_student_t(y: Any, mu: Any, *, nu: Any, scale: Any = None, sd: Any = Non
     ------
     TypeError, ValueError
         As :func:`nll_student_t`, and if some nu <= 1, for which no mean and so no score exists.
+
+    Examples
+    --------
+    >>> round(crps_student_t([0.0], [[0.0]], nu=4.0, scale=[[1.0]]), 3)
+    0.264
     """
     target, mean, spread, dof = _check(y, mu, nu, scale, sd)
     if (dof <= 1).any():

@@ -50,7 +50,13 @@ class Grid:
 def grid(
     xlim: tuple[float, float] = (-3, 3), ylim: tuple[float, float] = (-3, 3), n: int = 100
 ) -> Grid:
-    """Make an n x n grid over ``xlim`` x ``ylim``."""
+    """Make an n x n grid over ``xlim`` x ``ylim``.
+
+    Examples
+    --------
+    >>> grid((-1, 1), (0, 2), 3).points.shape
+    (9, 2)
+    """
     if n < 2:
         raise ValueError(f"n must be at least 2, got {n}")
     x, y = np.linspace(*xlim, n), np.linspace(*ylim, n)

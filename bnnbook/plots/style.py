@@ -121,6 +121,12 @@ def method_styles(names: Iterable[str]) -> list[dict[str, Any]]:
     A method has the style of :func:`method_style`. Where two names are of one method ("NUTS" and
     "NUTS, homoskedastic"), the later ones keep its colour and have another line and marker. Names
     of no method come last in the choice of colours, and take one that is not there yet.
+
+    Examples
+    --------
+    >>> first, second = method_styles(["NUTS", "NUTS, short"])
+    >>> first["color"] == second["color"], first["linestyle"] == second["linestyle"]
+    (True, False)
     """
     labels = [str(name) for name in names]
     found: dict[int, dict[str, Any]] = {}
@@ -211,6 +217,13 @@ def panels(
     -------
     figure, axes
         ``axes`` has shape (n,).
+
+    Examples
+    --------
+    >>> figure, axes = panels(4)
+    >>> len(axes), axes[0].get_gridspec().get_geometry()
+    (4, (2, 2))
+    >>> plt.close(figure)
     """
     n, width = positive_int("n", n), positive_number("width", width)
     if columns is None:
