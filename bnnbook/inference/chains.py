@@ -1,32 +1,48 @@
-"""Independent chains on threads: what every Markov chain sampler here shares."""
+"""Independent chains of full-data samplers: where they start, how they run, what they give."""
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
 from bnnbook.checks import positive_int
-from bnnbook.density import LogDensity, compile_log_density
+from bnnbook.density import (
+    LogDensity,
+    check_indices,
+    check_start,
+    compile_log_density,
+    precision,
+)
 from bnnbook.inference.callbacks import Callback, FitState, Reporter
-from bnnbook.inference.progress import progress_bar
+from bnnbook.inference.progress import note
 from bnnbook.inference.results import posterior_dataset, result_tree
+from bnnbook.inference.runner import run_tasks
 
-__all__ = ["BLOCK", "Chains", "blackjax_for", "chain_count", "full_data_density", "run_chains"]
+__all__ = [
+    "BLOCK",
+    "RETRIES",
+    "Chains",
+    "acceptance_target",
+    "blackjax_for",
+    "chain_count",
+    "full_data_density",
+    "run_chains",
+    "starting_points",
+]
 
 BLOCK = 100  # iterations between two looks at the progress bar and at Ctrl-C
 TOO_EARLY = "interrupted before every chain had its first draws"
+RETRIES = 10  # of a random start where the density is not finite; as many as pm.sample makes
 
 Block = dict[str, np.ndarray]
 
@@ -37,7 +53,6 @@ class Chains:
 
     blocks: list[list[Block]]
     seconds: float
-    interrupted: bool
     ended: str
 
     @property
@@ -48,6 +63,15 @@ class Chains:
             raise KeyboardInterrupt(TOO_EARLY)
         return least
 
+    def joined(self, name: str) -> np.ndarray:
+        """One variable of all complete blocks, (chain, iteration, ...)."""
+        return np.stack(
+            [
+                np.concatenate([block[name] for block in chain[: self.complete]])
+                for chain in self.blocks
+            ]
+        )
+
     def result(
         self,
         density: LogDensity,
@@ -55,38 +79,67 @@ class Chains:
         draws: int,
         tune: int = 0,
         thin: int = 1,
-        extra_stats: dict[str, np.ndarray] | None = None,
+        extra_stats: Mapping[str, np.ndarray] | None = None,
+        leave_out: Sequence[str] = (),
+        problems: Callable[[dict[str, np.ndarray]], list[str]],
         **fields: Any,
     ) -> xr.DataTree:
         """Stack what every chain has after ``tune``: one draw in ``thin``, up to ``draws``.
 
-        The block variable ``theta`` becomes the posterior and the others sample statistics;
-        ``extra_stats`` are constants by chain, and ``fields`` go to :func:`result_tree`.
+        The block variable ``theta`` becomes the posterior and the others, but for ``leave_out``,
+        sample statistics; ``extra_stats`` are constants by chain; ``problems`` turns all statistics
+        (chain, draw) into sentences; and ``fields`` go to :func:`result_tree`.
         """
-        complete = self.complete
         kept = slice(tune + thin - 1, tune + draws * thin, thin)
-        if complete * BLOCK <= kept.start:
+        if self.complete * BLOCK <= kept.start:
             raise KeyboardInterrupt(TOO_EARLY)
-        stats = {
-            name: np.stack(
-                [
-                    np.concatenate([block[name] for block in chain[:complete]])
-                    for chain in self.blocks
-                ]
-            )[:, kept]
-            for name in self.blocks[0][0]
-        }
+        names = set(self.blocks[0][0]) - set(leave_out)
+        stats = {name: self.joined(name)[:, kept] for name in sorted(names)}
         thetas = stats.pop("theta")
+        n_chains, n_draws = thetas.shape[:2]
         for name, value in (extra_stats or {}).items():
-            stats[name] = np.repeat(value[:, None], thetas.shape[1], axis=1)
+            stats[name] = np.repeat(value[:, None], n_draws, axis=1)
+        interrupted = self.ended == "interrupted"
+        if interrupted:
+            note(f"interrupted: kept {n_draws:,} of {draws:,} draws in each of {n_chains} chains")
         fields["attrs"] = {
-            "interrupted": self.interrupted, "stopped": self.ended, **fields.get("attrs", {})
+            "interrupted": interrupted, "stopped": self.ended, **fields.get("attrs", {})
         }  # fmt: skip
-        data = tuple(jnp.asarray(a) for a in density.data)
-        posterior = posterior_dataset(density, thetas.astype(np.float64), data)
+        with precision(np.float64):
+            data = tuple(jnp.asarray(a) for a in density.data)
+            posterior = posterior_dataset(density, thetas.astype(np.float64), data)
         return result_tree(
-            density, posterior, sample_stats=stats, n=density.N, seconds=self.seconds, **fields,
+            density, posterior, sample_stats=stats, n=density.N, seconds=self.seconds,
+            problems=problems(stats), markov=True, **fields,
         )  # fmt: skip
+
+
+class _Chain:
+    """One chain as a task of the runner: blocks from a generator, None for those of a warm-up."""
+
+    def __init__(self, blocks: Iterator[Block | None], dtype: str) -> None:
+        self._next, self._x64 = blocks, dtype == "float64"
+        self.blocks: list[Block] = []
+        self.steps, self.done = 0, False
+
+    @property
+    def ready(self) -> int:
+        return BLOCK * len(self.blocks)
+
+    @property
+    def lp(self) -> float:
+        return float(self.blocks[-1]["lp"][-1]) if self.blocks else np.nan
+
+    def advance(self) -> None:
+        with jax.enable_x64(self._x64):  # of this thread
+            try:
+                block = next(self._next)
+            except StopIteration:
+                self.done = True
+                return
+        if block is not None:
+            self.blocks.append(block)
+        self.steps += BLOCK
 
 
 def run_chains(
@@ -97,87 +150,78 @@ def run_chains(
     settings: Mapping[str, Any],
     label: str,
     iterations: int,
+    dtype: str,
     cores: int | None,
     progressbar: bool,
     callbacks: Sequence[Callback] = (),
 ) -> Chains:
-    """Run ``chain(0)``, ``chain(1)``, ..., one thread each, until they end or Ctrl-C.
+    """Run ``chain(0)``, ``chain(1)``, ... on threads until they end or Ctrl-C.
 
     ``chain`` is a generator that yields one block of BLOCK iterations at a time, with at least
     ``theta`` (BLOCK, D) and ``lp`` (BLOCK,), or None for a block of warm-up. Compiled code releases
     the interpreter, so threads run in parallel. ``settings`` has the number of ``chains``;
-    ``iterations`` per chain are what the progress bar counts; ``cores`` chains run at once, by
-    default as many as there are CPUs. Callbacks hear of every block that all chains have.
+    ``iterations`` per chain are what the progress bar counts.
     """
-    chains = settings["chains"]
-    cores = min(positive_int("cores", cores or os.cpu_count() or 1), chains)
-    blocks: list[list[Block]] = [[] for _ in range(chains)]
-    done = [0] * chains
-    stop = False
-
-    def run(number: int) -> None:
-        for block in chain(number):
-            done[number] += BLOCK
-            if block is not None:
-                blocks[number].append(block)
-            if stop:
-                return
-
+    tasks = [_Chain(chain(number), dtype) for number in range(settings["chains"])]
     clock = time.perf_counter()
-    interrupted, ended = False, "finished"
-    reporter = Reporter(callbacks, method=method, settings=settings)
-    with (
-        progress_bar(
-            label, chains * iterations, show=progressbar, value_name="log density"
-        ) as update,
-        # two chains whose linear algebra wants both cores each are thirty times slower
-        threadpool_limits(limits=max(1, (os.cpu_count() or 1) // cores), user_api="blas"),
-        ThreadPoolExecutor(cores) as pool,
-    ):
-        futures = [pool.submit(run, number) for number in range(chains)]
-        reported = 0
-        try:
-            with reporter:
-                running = True
-                while running:
-                    running = not all(future.done() for future in futures)
-                    time.sleep(0.05 if running else 0.0)
-                    last = next((b[-1]["lp"][-1] for b in blocks if b), np.nan)
-                    update(min(sum(done), chains * iterations), float(last))
-                    complete = min(len(b) for b in blocks)
-                    if reporter and complete > reported:
-                        reported = complete
-                        seconds = time.perf_counter() - clock
-                        reporter(*_state(density, blocks, complete, method, seconds))
-        except BaseException as error:
-            stop = True
-            for future in futures:
-                future.cancel()
-            interrupted = isinstance(error, KeyboardInterrupt)
-            if isinstance(error, StopIteration):
-                ended = f"stopped at draw {reported * BLOCK}: {error}"
-            elif interrupted:
-                ended = "interrupted"
-            else:
-                raise  # the threads end after their block
-    for future in futures:
-        if not future.cancelled():
-            future.result()
-    return Chains(blocks, time.perf_counter() - clock, interrupted, ended)
+
+    def state(ready: int) -> tuple[FitState, np.ndarray]:
+        kept = [task.blocks[: ready // BLOCK] for task in tasks]
+        lp = np.mean([np.concatenate([block["lp"] for block in blocks]) for blocks in kept], axis=0)
+
+        def sample(n: int) -> np.ndarray:
+            last = np.concatenate([blocks[-1]["theta"] for blocks in kept]).astype(np.float64)
+            return last[np.linspace(0, len(last) - 1, n).astype(int)]
+
+        seconds = time.perf_counter() - clock
+        return FitState(ready, float(lp[-1]), seconds, method, density, sample), -lp
+
+    ended = run_tasks(
+        tasks, cores=cores, label=label, total=len(tasks) * iterations, progressbar=progressbar,
+        reporter=Reporter(callbacks, method=method, settings=settings), state=state, unit="draw",
+    )  # fmt: skip
+    return Chains([task.blocks for task in tasks], time.perf_counter() - clock, ended)
 
 
-def _state(
-    density: LogDensity, blocks: list[list[Block]], complete: int, method: str, seconds: float
-) -> tuple[FitState, np.ndarray]:
-    """What the callbacks see: the draws that every chain has."""
-    kept = [chain[:complete] for chain in blocks]
-    lp = np.mean([np.concatenate([block["lp"] for block in chain]) for chain in kept], axis=0)
+def starting_points(
+    density: LogDensity,
+    start: Any,
+    chains: int,
+    *,
+    seed: int,
+    evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]],
+) -> np.ndarray:
+    """Points (chains, D) at which the log density and its gradient are finite.
 
-    def sample(n: int) -> np.ndarray:
-        last = np.concatenate([chain[-1]["theta"] for chain in kept]).astype(np.float64)
-        return last[np.linspace(0, len(last) - 1, n).astype(int)]
+    Those given, or the model's own initial point plus uniform noise in (-1, 1), drawn again, up to
+    RETRIES times, where they are not. ``evaluate`` gives the value and the gradient at a point.
 
-    return FitState(len(lp), float(lp[-1]), seconds, method, density, sample), -lp
+    Raises
+    ------
+    ValueError
+        If they are not finite; names the observed variable, or the parameter.
+    """
+    check_indices(density)
+    random = start is None
+    if random:
+        points = density.initial_points(chains, jitter=1.0, seed=seed)
+    else:
+        points = density.given_points(start, chains)
+    for number in range(chains):
+        for retry in range(RETRIES + 1):
+            value, gradient = evaluate(points[number])
+            if np.isfinite(value) and np.isfinite(gradient).all():
+                break
+            if not random or retry == RETRIES:
+                check_start(density, points)
+                bad = density.split(~np.isfinite(gradient))
+                raise ValueError(
+                    f"the gradient of the log density is not finite at starting point {number}, in "
+                    f"{', '.join(name for name, wrong in bad.items() if np.any(wrong))}"
+                )
+            fresh = np.random.SeedSequence([seed, number, retry]).generate_state(1)
+            points[number] = density.initial_points(1, jitter=1.0, seed=int(fresh[0]))[0]
+    return points
 
 
 def chain_count(chains: object) -> int:
@@ -186,6 +230,15 @@ def chain_count(chains: object) -> int:
     if count == 1:
         warnings.warn("R-hat between chains needs chains > 1, got 1", UserWarning, stacklevel=3)
     return count
+
+
+def acceptance_target(target_accept: Any) -> float:
+    """Return a target acceptance inside (0, 1), or raise."""
+    if isinstance(target_accept, bool) or not np.isscalar(target_accept):
+        raise TypeError(f"target_accept must be a number, got {target_accept!r}")
+    if not 0 < target_accept < 1:
+        raise ValueError(f"target_accept must lie in (0, 1), got {target_accept}")
+    return float(target_accept)
 
 
 def full_data_density(model: pm.Model, method: str) -> LogDensity:

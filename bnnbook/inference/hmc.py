@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -13,11 +14,13 @@ import pymc as pm
 import xarray as xr
 
 from bnnbook.checks import (
+    float_dtype,
     non_negative_int,
     positive_int,
     positive_number,
     seed_int,
 )
+from bnnbook.density import LogDensity, compiled_once, density_key, given_data, precision
 from bnnbook.inference.callbacks import Callback
 from bnnbook.inference.chains import (
     BLOCK,
@@ -25,11 +28,17 @@ from bnnbook.inference.chains import (
     chain_count,
     full_data_density,
     run_chains,
+    starting_points,
 )
+from bnnbook.inference.docs import with_shared_docs
+from bnnbook.inference.report import divergence_problems, energy_problems
 
 __all__ = ["sample_hmc"]
 
+LOW_ACCEPTANCE = 0.3  # half of the best, .651 (Beskos et al. 2013, section 4)
 
+
+@with_shared_docs
 def sample_hmc(
     model: pm.Model,
     *,
@@ -39,7 +48,8 @@ def sample_hmc(
     tune: int = 1000,
     chains: int = 4,
     seed: int,
-    start: np.ndarray | Mapping[str, np.ndarray] | None = None,
+    start: xr.DataTree | Mapping[str, np.ndarray] | np.ndarray | None = None,
+    dtype: str = "float64",
     cores: int | None = None,
     callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
@@ -55,7 +65,7 @@ def sample_hmc(
 
     and accepts the end with probability :math:`\min(1, e^{H_{start} - H_{end}})`, where
     :math:`H = -\log p(\theta) + r^\top r / 2` (Neal 2011, sections 2 and 3). The kernel is
-    BlackJAX's, compiled once and run with one thread per chain.
+    BlackJAX's, compiled once for all models that differ in their data alone.
 
     Parameters
     ----------
@@ -67,47 +77,93 @@ def sample_hmc(
         Leapfrog steps per iteration, at least 1.
     draws, tune : int
         Kept and discarded iterations per chain. Nothing is tuned in the latter: 0 keeps all.
-    chains : int
-        With 1 there is no between-chain R-hat, and a warning says so.
-    seed : int
-    start : array (chains, D), or mapping of names to arrays (chains, ...), optional
-        As for :func:`sample_nuts`.
-    cores : int, optional
-        Chains run at once; the number of CPUs by default.
-    callbacks : sequence of ``callback(state, losses, step)``
-        As for :func:`sample_nuts`; iterations of ``tune`` count.
-    progressbar : bool
+    {chains}
+    {seed}
+    {start}
+        By default as for :func:`sample_nuts`.
+    dtype : {"float64", "float32"}
+        Precision of the log density, its gradient and the trajectories.
+    {cores}
+    {callbacks}
+        Iterations of ``tune`` count.
+    {progressbar}
 
     Returns
     -------
     xarray.DataTree
         ``posterior`` (chain, draw, ...) and ``sample_stats``: ``lp`` (log density on the
-        unconstrained space), ``accepted``, ``acceptance_rate``, ``diverging``, ``energy``. After
-        Ctrl-C, the draws that every chain has.
+        unconstrained space), ``accepted``, ``acceptance_rate``, ``diverging``, ``energy``.
+        ``problems`` name divergences, low acceptance, energies that change slowly, and chains that
+        have not mixed.
+    {interrupted}
 
     Raises
     ------
     ImportError
         If BlackJAX is missing.
     ValueError, TypeError
-        For an argument out of range.
+        For an argument out of range, or a log density that is not finite at the start.
     """
     blackjax = blackjax_for("sample_hmc")
     step_size, n_steps = positive_number("step_size", step_size), positive_int("n_steps", n_steps)
     draws, tune = positive_int("draws", draws), non_negative_int("tune", tune)
-    chains, seed = chain_count(chains), seed_int(seed)
+    chains, seed, dtype = chain_count(chains), seed_int(seed), float_dtype(dtype)
     density = full_data_density(model, "HMC")
+    n_blocks = -(-(tune + draws) // BLOCK)
 
-    data = tuple(jnp.asarray(a) for a in density.data)
+    clock = time.perf_counter()
+    with precision(dtype):
+        data = tuple(jnp.asarray(a) for a in density.data)
+        begin, advance = _compiled(blackjax, density, data, n_steps)
+        compile_seconds = time.perf_counter() - clock
 
-    def log_density(theta: jax.Array) -> jax.Array:
+        def at(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            state = begin(jnp.asarray(theta, dtype), data)
+            return float(state.logdensity), np.asarray(state.logdensity_grad)
+
+        points = starting_points(density, start, chains, seed=seed, evaluate=at)
+        states = [begin(jnp.asarray(theta, dtype), data) for theta in points]
+        keys = jax.random.split(jax.random.key(seed), chains)
+        step = jnp.asarray(step_size, dtype)
+
+    def chain(number: int) -> Iterator[dict[str, np.ndarray]]:
+        state = states[number]
+        for key in jax.random.split(keys[number], n_blocks):
+            state, out = advance(state, key, step, data)
+            yield {name: np.asarray(value) for name, value in out.items()}
+
+    settings = {
+        "step_size": step_size, "n_steps": n_steps, "draws": draws, "tune": tune, "chains": chains,
+        "dtype": dtype,
+    }  # fmt: skip
+    run = run_chains(
+        chain, density, method="hmc", settings=settings, label="HMC", iterations=tune + draws,
+        dtype=dtype, cores=cores, callbacks=callbacks, progressbar=progressbar,
+    )  # fmt: skip
+    return run.result(
+        density, draws=draws, tune=tune, method="hmc", seed=seed, settings=settings,
+        compile_seconds=compile_seconds, problems=_problems,
+    )  # fmt: skip
+
+
+def _compiled(
+    blackjax: ModuleType, density: LogDensity, data: tuple, n_steps: int
+) -> tuple[Any, Any]:
+    """The first state of a chain at (theta, data), and the block that moves it on."""
+    kernel = blackjax.hmc.build_kernel()
+
+    def log_density(theta: jax.Array, data: tuple) -> jax.Array:
         return density.log_prior(theta, data) + density.log_likelihood(theta, data)
 
-    sampler = blackjax.hmc(log_density, step_size, jnp.ones(density.size), n_steps)
+    def begin(theta: jax.Array, data: tuple) -> Any:
+        return blackjax.hmc.init(theta, lambda t: log_density(t, data))
 
-    def advance(key: jax.Array, state: Any) -> tuple:
+    def advance(state: Any, key: jax.Array, step_size: jax.Array, data: tuple) -> tuple:
+        target = given_data(log_density, state.position, data)
+        mass = jnp.ones(density.size, state.position.dtype)
+
         def one(state: Any, key: jax.Array) -> tuple:
-            state, info = sampler.step(key, state)
+            state, info = kernel(key, state, target, step_size, mass, n_steps)
             return state, {
                 "theta": state.position,
                 "lp": state.logdensity,
@@ -119,30 +175,21 @@ def sample_hmc(
 
         return jax.lax.scan(one, state, jax.random.split(key, BLOCK))
 
-    clock = time.perf_counter()
-    if start is None:
-        start = density.initial_points(chains, jitter=1.0, seed=seed)
-    states = [sampler.init(jnp.asarray(theta)) for theta in density.given_points(start, chains)]
-    compiled = jax.jit(advance).lower(jax.random.key(0), states[0]).compile()
-    compile_seconds = time.perf_counter() - clock
+    def compile_() -> tuple[Any, Any]:
+        theta = jnp.zeros(density.size)
+        state = jax.eval_shape(begin, theta, data)
+        lowered = jax.jit(advance).lower(state, jax.random.key(0), jnp.zeros(()), data)
+        return jax.jit(begin).lower(theta, data).compile(), lowered.compile()
 
-    keys = jax.random.split(jax.random.key(seed), chains)
-    n_blocks = -(-(tune + draws) // BLOCK)
+    return compiled_once(("hmc", n_steps, density_key(density, data)), compile_)
 
-    def chain(number: int) -> Iterator[dict[str, np.ndarray]]:
-        state = states[number]
-        for key in jax.random.split(keys[number], n_blocks):
-            state, out = compiled(key, state)
-            yield {name: np.asarray(value) for name, value in out.items()}
 
-    settings = {
-        "step_size": step_size, "n_steps": n_steps, "draws": draws, "tune": tune, "chains": chains,
-    }  # fmt: skip
-    run = run_chains(
-        chain, density, method="hmc", settings=settings, label="HMC", iterations=tune + draws,
-        cores=cores, callbacks=callbacks, progressbar=progressbar,
-    )  # fmt: skip
-    return run.result(
-        density, draws=draws, tune=tune, method="hmc", seed=seed, settings=settings,
-        compile_seconds=compile_seconds,
-    )  # fmt: skip
+def _problems(stats: dict[str, np.ndarray]) -> list[str]:
+    problems = divergence_problems(stats["diverging"], "Make step_size smaller")
+    acceptance = stats["acceptance_rate"].mean(axis=1)
+    for chain in np.flatnonzero(acceptance < LOW_ACCEPTANCE):
+        problems.append(
+            f"Chain {chain} accepts {acceptance[chain]:.2f} of its proposals, less than "
+            f"{LOW_ACCEPTANCE}. Make step_size smaller."
+        )
+    return problems + energy_problems(stats["energy"])

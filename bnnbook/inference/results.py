@@ -7,16 +7,24 @@ import platform
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pymc as pm
 import xarray as xr
+from pymc.pytensorf import extract_obs_data
+from pytensor.compile import SharedVariable
+from pytensor.graph.traversal import ancestors
 
 from bnnbook.checks import ConvergenceWarning
 from bnnbook.density import LogDensity
+from bnnbook.inference.report import chain_report
 
-__all__ = ["posterior_dataset", "result_tree"]
+__all__ = ["posterior_dataset", "result_tree", "value_dataset"]
+
+PACKAGE = str(Path(__file__).parents[1])
 
 
 def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> xr.Dataset:
@@ -29,11 +37,11 @@ def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> x
             name: np.asarray(value).reshape((*thetas.shape[:2], *value.shape[1:]))
             for name, value in density.constrain_draws(flat, data).items()
         }
-    variables = {}
-    for name, value in draws.items():
-        dims = density.dims[name] or tuple(f"{name}_dim_{i}" for i in range(value.ndim - 2))
-        variables[name] = (("chain", "draw", *dims), value)
-    return _labelled(xr.Dataset(variables), density)
+    variables = {
+        name: (("chain", "draw", *_dims(density.model, name, value.ndim - 2)), value)
+        for name, value in ((name, draws[name]) for name in density.dims)
+    }
+    return _labelled(xr.Dataset(variables), density.model)
 
 
 def result_tree(
@@ -51,24 +59,40 @@ def result_tree(
     groups: Mapping[str, xr.Dataset] | None = None,
     attrs: Mapping[str, Any] | None = None,
     problems: Sequence[str] = (),
+    markov: bool = False,
 ) -> xr.DataTree:
-    """Assemble the groups and the attributes that every method stores.
+    """Assemble the groups and the attributes that every method stores, and warn of problems.
 
-    ``problems`` are sentences, each with its remedy, about what kept this run from converging: they
-    are stored as attributes ``converged`` (1 or 0) and ``problems`` (JSON), and warned of.
+    Groups: ``posterior`` and ``sample_stats`` (chain, draw, ...); ``observed_data`` and
+    ``constant_data``, which refer to the model's own arrays and copy none; ``history`` and others
+    of the method.
 
-    Attributes: ``method``, ``settings`` and ``versions`` (JSON), ``seed``, ``N`` (rows), ``n``
-    (batch size), ``seconds`` (run) and ``compile_seconds``.
+    Attributes, all of them numbers, strings or lists of these: ``method``, ``settings`` and
+    ``versions`` (JSON), ``seed``, ``N`` (rows), ``n`` (batch size), ``seconds`` (run) and
+    ``compile_seconds``; ``converged`` (1 or 0), ``problems`` and ``judged`` (JSON).
+
+    Parameters
+    ----------
+    problems : sequence of str
+        Sentences, each with its remedy, about what kept this run from converging. They are stored,
+        and warned of as :class:`ConvergenceWarning`.
+    markov : bool
+        Whether the draws are those of Markov chains, whose mixing is then judged as well
+        (:func:`bnnbook.inference.report.chain_report`).
     """
     stats = xr.Dataset({name: (("chain", "draw"), a) for name, a in sample_stats.items()})
     stats = stats.assign_coords(chain=posterior["chain"], draw=posterior["draw"])
-    parts = {"posterior": posterior, "sample_stats": stats}
+    parts = {"posterior": posterior, "sample_stats": stats, **data_groups(density.model)}
     if history is not None:
         parts["history"] = history
     tree = xr.DataTree.from_dict(parts | dict(groups or {}))
+    found, judged = list(problems), {}
+    if markov:
+        more, judged = chain_report(density, posterior, np.asarray(sample_stats["lp"]))
+        found += more
     packages = ("bnnbook", "pymc", "pytensor", "jax", "numpy", "arviz")
     versions = {name: version(name) for name in packages} | {"python": platform.python_version()}
-    tree.attrs = {
+    fields = {
         "method": method,
         "settings": json.dumps(settings, default=str),
         "seed": seed,
@@ -78,12 +102,14 @@ def result_tree(
         "compile_seconds": compile_seconds,
         "versions": json.dumps(versions),
         "inference_library": "bnnbook",
-        "converged": int(not problems),
-        "problems": json.dumps(list(problems)),
+        "converged": int(not found),
+        "problems": json.dumps(found),
+        "judged": json.dumps(judged),
         **(attrs or {}),
     }
-    if problems:
-        warnings.warn(" ".join(problems), ConvergenceWarning, stacklevel=3)
+    tree.attrs = {name: _plain(value) for name, value in fields.items()}
+    if found:
+        warnings.warn(" ".join(found), ConvergenceWarning, skip_file_prefixes=(PACKAGE,))
     return tree
 
 
@@ -92,19 +118,65 @@ def value_dataset(density: LogDensity, values: Mapping[str, np.ndarray]) -> xr.D
     parts = {key: density.split(np.asarray(value)) for key, value in values.items()}
     variables = {}
     for name, shape in zip(density.names, density.shapes, strict=True):
-        dims = density.dims.get(name) or tuple(f"{name}_dim_{i}" for i in range(len(shape)))
         stacked = np.stack([parts[key][name] for key in values])
-        variables[name] = (("stat", *dims), stacked)
+        variables[name] = (("stat", *_dims(density.model, name, len(shape))), stacked)
     dataset = xr.Dataset(variables).assign_coords(stat=list(values))
-    return _labelled(dataset, density)
+    return _labelled(dataset, density.model)
 
 
-def _labelled(dataset: xr.Dataset, density: LogDensity) -> xr.Dataset:
-    coords: dict[str, Sequence[Any] | np.ndarray] = {}
+def data_groups(model: pm.Model) -> dict[str, xr.Dataset]:
+    """``observed_data`` by observed variable and ``constant_data`` by container; no copies.
+
+    Data of a minibatch are there in full. As in PyMC, a container that is nothing but observed
+    values is in the first group alone.
+    """
+    values = {rv.name: model.rvs_to_values[rv] for rv in model.observed_RVs}
+    used = set(ancestors([*model.basic_RVs, *model.deterministics, *model.potentials]))
+    constants = {v.name: v for v in model.data_vars if v in used or v not in set(values.values())}
+    groups = {"observed_data": values, "constant_data": constants}
+    return {
+        group: _labelled(
+            xr.Dataset(
+                {
+                    name: (_dims(model, name, array.ndim), array)
+                    for name, array in ((name, _array(v)) for name, v in variables.items())
+                }
+            ),
+            model,
+        )
+        for group, variables in groups.items()
+    }
+
+
+def _array(variable: Any) -> np.ndarray:
+    if isinstance(variable, SharedVariable):
+        return np.asarray(variable.get_value(borrow=True))  # images are large
+    return np.asarray(extract_obs_data(variable))
+
+
+def _dims(model: pm.Model, name: str, ndim: int) -> tuple[str, ...]:
+    """Dims of a variable; axes without one are numbered."""
+    named = model.named_vars_to_dims.get(name) or (None,) * ndim
+    return tuple(dim or f"{name}_dim_{axis}" for axis, dim in enumerate(named))
+
+
+def _labelled(dataset: xr.Dataset, model: pm.Model) -> xr.Dataset:
+    coords: dict[str, np.ndarray] = {}
     for dim, size in dataset.sizes.items():
-        labels = density.coords.get(str(dim))
+        labels = model.coords.get(str(dim))
         if labels is not None and len(labels) == size:
-            coords[str(dim)] = labels
+            coords[str(dim)] = np.asarray(labels)
         elif dim in ("chain", "draw"):
             coords[str(dim)] = np.arange(size)
     return dataset.assign_coords(coords)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, strings and lists of these, which every file format keeps: no booleans."""
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    return value
