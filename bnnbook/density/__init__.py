@@ -1,5 +1,7 @@
 """A ``pm.Model`` as JAX functions: the ground under inference and prediction."""
 
+from bnnbook.density.compiled import compiled_once, density_key
+from bnnbook.density.given_data import given_data
 from bnnbook.density.jax_graph import jax_function, precision
 from bnnbook.density.log_density import LogDensity, compile_log_density
 from bnnbook.density.minibatch import Minibatches, cut
@@ -11,7 +13,10 @@ __all__ = [
     "check_indices",
     "check_start",
     "compile_log_density",
+    "compiled_once",
     "cut",
+    "density_key",
+    "given_data",
     "jax_function",
     "precision",
 ]

@@ -15,10 +15,12 @@ from bnnbook.inference.callbacks import FitState
 from bnnbook.inference.hmc import sample_hmc
 from bnnbook.inference.kernels import Kernel, sghmc, sgld
 from bnnbook.inference.live import LivePlot, MLflowLog
+from bnnbook.inference.log_likelihood import log_likelihood
 from bnnbook.inference.nuts import sample_nuts
 from bnnbook.inference.optimize import fit_ensemble, fit_map, fit_mle
 from bnnbook.inference.schedules import Schedule, constant, cyclical, polynomial
 from bnnbook.inference.sgmcmc import sample_sgmcmc
+from bnnbook.inference.summaries import summary
 from bnnbook.inference.tempered import sample_tempered
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "fit_map",
     "fit_mle",
     "linear_annealing",
+    "log_likelihood",
     "polynomial",
     "sample_hmc",
     "sample_nuts",
@@ -50,4 +53,5 @@ __all__ = [
     "sample_tempered",
     "sghmc",
     "sgld",
+    "summary",
 ]

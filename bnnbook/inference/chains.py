@@ -215,9 +215,13 @@ def starting_points(
             if not random or retry == RETRIES:
                 check_start(density, points)
                 bad = density.split(~np.isfinite(gradient))
+                names = [name for name, wrong in bad.items() if np.any(wrong)]
                 raise ValueError(
                     f"the gradient of the log density is not finite at starting point {number}, in "
-                    f"{', '.join(name for name, wrong in bad.items() if np.any(wrong))}"
+                    f"{', '.join(names)}"
+                    if names
+                    else f"the log density is not finite at starting point {number} in float32, "
+                    "but it is in float64: use dtype='float64'"
                 )
             fresh = np.random.SeedSequence([seed, number, retry]).generate_state(1)
             points[number] = density.initial_points(1, jitter=1.0, seed=int(fresh[0]))[0]
@@ -232,13 +236,14 @@ def chain_count(chains: object) -> int:
     return count
 
 
-def acceptance_target(target_accept: Any) -> float:
+def acceptance_target(target_accept: object) -> float:
     """Return a target acceptance inside (0, 1), or raise."""
-    if isinstance(target_accept, bool) or not np.isscalar(target_accept):
+    number = isinstance(target_accept, int | float | np.integer | np.floating)
+    if not number or isinstance(target_accept, bool):
         raise TypeError(f"target_accept must be a number, got {target_accept!r}")
-    if not 0 < target_accept < 1:
+    if not 0 < target_accept < 1:  # type: ignore[operator]
         raise ValueError(f"target_accept must lie in (0, 1), got {target_accept}")
-    return float(target_accept)
+    return float(target_accept)  # type: ignore[arg-type]
 
 
 def full_data_density(model: pm.Model, method: str) -> LogDensity:

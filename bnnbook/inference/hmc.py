@@ -31,7 +31,11 @@ from bnnbook.inference.chains import (
     starting_points,
 )
 from bnnbook.inference.docs import with_shared_docs
-from bnnbook.inference.report import divergence_problems, energy_problems
+from bnnbook.inference.report import (
+    acceptance_problems,
+    divergence_problems,
+    energy_problems,
+)
 
 __all__ = ["sample_hmc"]
 
@@ -186,10 +190,7 @@ def _compiled(
 
 def _problems(stats: dict[str, np.ndarray]) -> list[str]:
     problems = divergence_problems(stats["diverging"], "Make step_size smaller")
-    acceptance = stats["acceptance_rate"].mean(axis=1)
-    for chain in np.flatnonzero(acceptance < LOW_ACCEPTANCE):
-        problems.append(
-            f"Chain {chain} accepts {acceptance[chain]:.2f} of its proposals, less than "
-            f"{LOW_ACCEPTANCE}. Make step_size smaller."
-        )
+    problems += acceptance_problems(
+        stats["acceptance_rate"], LOW_ACCEPTANCE, "Make step_size smaller"
+    )
     return problems + energy_problems(stats["energy"])

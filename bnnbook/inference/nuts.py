@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +27,12 @@ from bnnbook.inference.chains import (
 )
 from bnnbook.inference.docs import with_shared_docs
 from bnnbook.inference.nuts_loop import DRAW, IDLE, State, nuts_loop, warm_up_phases
-from bnnbook.inference.report import divergence_problems, energy_problems, share
+from bnnbook.inference.report import (
+    acceptance_problems,
+    divergence_problems,
+    energy_problems,
+    share,
+)
 
 __all__ = ["sample_nuts"]
 
@@ -117,7 +122,7 @@ def sample_nuts(
     density = full_data_density(model, "NUTS")
     tied = _tied(density, exchangeable, dense_mass)
     n_warm, n_blocks = -(-tune // BLOCK), -(-draws // BLOCK)
-    warm_phases = np.append(warm_up_phases(blackjax, tune), np.full(n_warm * BLOCK - tune, IDLE))
+    phases = np.append(warm_up_phases(blackjax, tune), np.full(n_warm * BLOCK - tune, IDLE))
 
     clock = time.perf_counter()
     with precision(dtype):
@@ -132,23 +137,14 @@ def sample_nuts(
             evaluate=lambda theta: _value_and_gradient(begin(jnp.asarray(theta, dtype), data)),
         )  # fmt: skip
         states = [begin(jnp.asarray(theta, dtype), data) for theta in points]
-        draw_phases = jnp.full(BLOCK, DRAW)
         keys = jax.random.split(jax.random.key(seed), chains)
     step_sizes = np.zeros(chains)
 
     def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
-        state = states[number]
-        block_keys = jax.random.split(keys[number], n_blocks + 1)
-        warm_keys = jax.random.split(block_keys[0], n_warm * BLOCK)
-        for first in range(0, n_warm * BLOCK, BLOCK):
-            now = slice(first, first + BLOCK)
-            state, _ = advance(state, warm_keys[now], jnp.asarray(warm_phases[now]), data)
-            step_sizes[number] = float(state.step_size)  # waits for the block
-            yield None
-        for block in range(1, n_blocks + 1):
-            draw_keys = jax.random.split(block_keys[block], BLOCK)
-            state, out = advance(state, draw_keys, draw_phases, data)
-            yield {name: np.asarray(value) for name, value in out.items()}
+        def note_step(step_size: float) -> None:
+            step_sizes[number] = step_size
+
+        return _blocks(advance, states[number], keys[number], phases, n_blocks, data, note_step)
 
     settings = {
         "draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept,
@@ -165,6 +161,24 @@ def sample_nuts(
         settings=settings, seed=seed, compile_seconds=compile_seconds,
         problems=lambda stats: _problems(stats, target_accept, max_depth),
     )  # fmt: skip
+
+
+def _blocks(
+    advance: Callable[..., tuple], state: State, key: jax.Array, warm_phases: np.ndarray,
+    n_blocks: int, data: tuple, note_step: Callable[[float], None],
+) -> Iterator[dict[str, np.ndarray] | None]:  # fmt: skip
+    """One chain: None for each block of its warm-up, then ``n_blocks`` blocks of draws."""
+    block_keys = jax.random.split(key, n_blocks + 1)
+    warm_keys = jax.random.split(block_keys[0], len(warm_phases))
+    for first in range(0, len(warm_phases), BLOCK):
+        now = slice(first, first + BLOCK)
+        state, _ = advance(state, warm_keys[now], jnp.asarray(warm_phases[now]), data)
+        note_step(float(state.step_size))  # waits for the block
+        yield None
+    draw_phases = jnp.full(BLOCK, DRAW)
+    for block in range(1, n_blocks + 1):
+        state, out = advance(state, jax.random.split(block_keys[block], BLOCK), draw_phases, data)
+        yield {name: np.asarray(value) for name, value in out.items()}
 
 
 def _compiled(
@@ -204,12 +218,10 @@ def _problems(stats: dict[str, np.ndarray], target: float, max_depth: int) -> li
             f"{2**max_depth - 1:,} gradients. Write the model with parameters of about the same "
             "scale, tune longer, or raise max_depth."
         )
-    acceptance = stats["acceptance_rate"].mean(axis=1)
-    for chain in np.flatnonzero(acceptance < target - ACCEPTANCE_GAP):
-        problems.append(
-            f"Chain {chain} accepts {acceptance[chain]:.2f} where {target:.2f} was the target: its "
-            "step size did not settle. Tune longer."
-        )
+    problems += acceptance_problems(
+        stats["acceptance_rate"], target - ACCEPTANCE_GAP,
+        f"The step size did not settle at its target of {target:.2g}: tune longer",
+    )  # fmt: skip
     return problems + energy_problems(stats["energy"])
 
 

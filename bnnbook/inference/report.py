@@ -17,7 +17,14 @@ import xarray as xr
 from bnnbook.density import LogDensity
 from bnnbook.inference.functions import function_values, some_of
 
-__all__ = ["chain_report", "divergence_problems", "energy_problems", "share"]
+__all__ = [
+    "acceptance_problems",
+    "chain_report",
+    "chains_where",
+    "divergence_problems",
+    "energy_problems",
+    "share",
+]
 
 RHAT = 1.01  # largest, rank-normalised: Vehtari et al. (2021), section 4.2; as pm.sample
 DISAGREE = 1.1  # R-hat at which chains are in different places: Gelman and Rubin's (1992) own limit
@@ -105,6 +112,14 @@ def share(which: np.ndarray) -> str:
     return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.2g} %"
 
 
+def chains_where(which: np.ndarray) -> str:
+    """Name some chains, (chains,), with their verb: ``"Chain 0 is"``, ``"Chains 0 and 2 are"``."""
+    numbers = [str(chain) for chain in np.flatnonzero(which)]
+    if len(numbers) == 1:
+        return f"Chain {numbers[0]} is"
+    return f"Chains {', '.join(numbers[:-1])} and {numbers[-1]} are"
+
+
 def divergence_problems(diverging: np.ndarray, remedy: str, most: float = 0.0) -> list[str]:
     """One sentence if more than a share ``most`` of the draws (chain, draw) diverged."""
     if diverging.mean() <= most:
@@ -112,6 +127,18 @@ def divergence_problems(diverging: np.ndarray, remedy: str, most: float = 0.0) -
     return [
         f"{diverging.sum():,} of {diverging.size:,} draws ({share(diverging)}) come after a "
         f"divergence: a part of the posterior may be out of reach. {remedy}."
+    ]
+
+
+def acceptance_problems(acceptance: np.ndarray, least: float, remedy: str) -> list[str]:
+    """One sentence if a chain's mean acceptance rate is below ``least``."""
+    rates = acceptance.mean(axis=1)
+    low = rates < least
+    if not low.any():
+        return []
+    return [
+        f"{chains_where(low)} rejecting too much: the acceptance rate is {rates[low].min():.2f}, "
+        f"less than {least:.2g}. {remedy}."
     ]
 
 
@@ -138,10 +165,12 @@ def _stuck(lp: np.ndarray) -> list[str]:
     if lp.shape[1] < 2:
         return []
     moves = (np.diff(lp, axis=1) != 0).mean(axis=1)
+    stuck = moves < LEAST_MOVES
+    if not stuck.any():
+        return []
     return [
-        f"Chain {chain} is stuck: {share(moves[chain])} of its draws differ from the one before. "
-        "Make its steps smaller, or start it elsewhere."
-        for chain in np.flatnonzero(moves < LEAST_MOVES)
+        f"{chains_where(stuck)} stuck: only {share(moves[stuck].max())} of the draws differ from "
+        "the one before. Make the steps smaller, or start elsewhere."
     ]
 
 
@@ -183,15 +212,15 @@ def _mixing(judged: dict[str, Judged], n_chains: int, functions: bool) -> list[s
     if moving:
         name, found = max(moving.items(), key=lambda item: item[1].rhat)
         if found.rhat > RHAT:
-            where = f"R-hat is {found.rhat:.3g} for {name}, more than {RHAT}"
+            rhat = f"{found.rhat:.3g}" if found.rhat < 100 else "above 100"
+            where = f"R-hat is {rhat} for {name}, more than {RHAT}"
             problems.append(f"{where}: {_disagreement(found)}. {REMEDY}.")
         name, found = min(moving.items(), key=lambda i: min(i[1].ess_bulk, i[1].ess_tail))
         fewest = min(found.ess_bulk, found.ess_tail)
         if fewest < least:
             problems.append(
                 f"The draws are worth {fewest:,.0f} independent ones for {name}, fewer than "
-                f"{least:,} ({ESS_PER_CHAIN} a chain). Take more, or fewer in vain: let the chains "
-                "move further between draws."
+                f"{least:,} ({ESS_PER_CHAIN} a chain). Take more draws."
             )
     if problems and not functions:
         problems.append(f"{WEIGHTS}.")

@@ -22,7 +22,7 @@ from bnnbook.checks import ConvergenceWarning
 from bnnbook.density import LogDensity
 from bnnbook.inference.report import chain_report
 
-__all__ = ["posterior_dataset", "result_tree", "value_dataset"]
+__all__ = ["labelled", "posterior_dataset", "result_tree", "value_dataset", "variable_dims"]
 
 PACKAGE = str(Path(__file__).parents[1])
 
@@ -38,10 +38,10 @@ def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> x
             for name, value in density.constrain_draws(flat, data).items()
         }
     variables = {
-        name: (("chain", "draw", *_dims(density.model, name, value.ndim - 2)), value)
+        name: (("chain", "draw", *variable_dims(density.model, name, value.ndim - 2)), value)
         for name, value in ((name, draws[name]) for name in density.dims)
     }
-    return _labelled(xr.Dataset(variables), density.model)
+    return labelled(xr.Dataset(variables), density.model)
 
 
 def result_tree(
@@ -86,7 +86,8 @@ def result_tree(
     if history is not None:
         parts["history"] = history
     tree = xr.DataTree.from_dict(parts | dict(groups or {}))
-    found, judged = list(problems), {}
+    found: list[str] = list(problems)
+    judged: dict[str, Any] = {}
     if markov:
         more, judged = chain_report(density, posterior, np.asarray(sample_stats["lp"]))
         found += more
@@ -119,9 +120,9 @@ def value_dataset(density: LogDensity, values: Mapping[str, np.ndarray]) -> xr.D
     variables = {}
     for name, shape in zip(density.names, density.shapes, strict=True):
         stacked = np.stack([parts[key][name] for key in values])
-        variables[name] = (("stat", *_dims(density.model, name, len(shape))), stacked)
+        variables[name] = (("stat", *variable_dims(density.model, name, len(shape))), stacked)
     dataset = xr.Dataset(variables).assign_coords(stat=list(values))
-    return _labelled(dataset, density.model)
+    return labelled(dataset, density.model)
 
 
 def data_groups(model: pm.Model) -> dict[str, xr.Dataset]:
@@ -135,10 +136,10 @@ def data_groups(model: pm.Model) -> dict[str, xr.Dataset]:
     constants = {v.name: v for v in model.data_vars if v in used or v not in set(values.values())}
     groups = {"observed_data": values, "constant_data": constants}
     return {
-        group: _labelled(
+        group: labelled(
             xr.Dataset(
                 {
-                    name: (_dims(model, name, array.ndim), array)
+                    name: (variable_dims(model, name, array.ndim), array)
                     for name, array in ((name, _array(v)) for name, v in variables.items())
                 }
             ),
@@ -154,13 +155,14 @@ def _array(variable: Any) -> np.ndarray:
     return np.asarray(extract_obs_data(variable))
 
 
-def _dims(model: pm.Model, name: str, ndim: int) -> tuple[str, ...]:
+def variable_dims(model: pm.Model, name: str, ndim: int) -> tuple[str, ...]:
     """Dims of a variable; axes without one are numbered."""
     named = model.named_vars_to_dims.get(name) or (None,) * ndim
     return tuple(dim or f"{name}_dim_{axis}" for axis, dim in enumerate(named))
 
 
-def _labelled(dataset: xr.Dataset, model: pm.Model) -> xr.Dataset:
+def labelled(dataset: xr.Dataset, model: pm.Model) -> xr.Dataset:
+    """Give the dims of ``dataset`` the model's labels."""
     coords: dict[str, np.ndarray] = {}
     for dim, size in dataset.sizes.items():
         labels = model.coords.get(str(dim))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -140,33 +141,17 @@ def sample_tempered(
         states = _starts(density, data, parts, start, chains, n_levels, dtype, seed)
         keys = jax.random.split(jax.random.key(seed), chains)
     n_warm, n_blocks = -(-counts["tune"] // BLOCK), -(-draws * thin // BLOCK)
-    windows = {n_warm >> i for i in range(n_warm.bit_length())} - {n_warm}
     tunings = [first_tuning(n_levels, density.size)] * chains
     steps = np.zeros((chains, n_levels))
 
     def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
-        state = states[number]
+        def note_tuning(tuning: Tuning, step_sizes: np.ndarray) -> None:
+            tunings[number], steps[number] = tuning, step_sizes
+
         block_keys = jax.random.split(keys[number], n_warm + n_blocks)
-        window: list[dict[str, np.ndarray]] = []
-
-        def block(key: jax.Array, state: Replicas, adapt: bool) -> tuple:
-            tuned = Tuning(*(jnp.asarray(a, dtype) for a in tunings[number]))
-            return parts.advance(key, state, tuned, adapt, data)
-
-        for i, key in enumerate(block_keys[:n_warm], start=1):
-            state, _, moments = block(key, state, True)
-            window.append({name: np.asarray(value) for name, value in moments.items()})
-            if i in windows:
-                tunings[number], state = retuned(
-                    tunings[number], state, window,
-                    lambda values: parts.step_sizes(jnp.asarray(values, dtype)),
-                )  # fmt: skip
-                window = []
-            yield None
-        steps[number] = np.exp(np.asarray(state.adaptation.log_step_size_avg))
-        for key in block_keys[n_warm:]:
-            state, out, _ = block(key, state, False)
-            yield {name: np.asarray(value) for name, value in out.items()}
+        return _blocks(
+            parts, states[number], tunings[number], block_keys, n_warm, data, dtype, note_tuning
+        )
 
     settings = {**counts, "chains": chains, "target_accept": target_accept, "dtype": dtype}
     run = run_chains(
@@ -181,6 +166,31 @@ def sample_tempered(
         leave_out=PER_LEVEL,
         problems=lambda stats: ladder_problems(stats["diverging"], levels, attrs),
     )  # fmt: skip
+
+
+def _blocks(
+    parts: Parts, state: Replicas, tuning: Tuning, keys: jax.Array, n_warm: int, data: tuple,
+    dtype: str, note_tuning: Callable[[Tuning, np.ndarray], None],
+) -> Iterator[dict[str, np.ndarray] | None]:  # fmt: skip
+    """One chain: None for each of ``n_warm`` blocks of warm-up, then blocks of draws."""
+    windows = {n_warm >> i for i in range(n_warm.bit_length())} - {n_warm}
+    window: list[dict[str, np.ndarray]] = []
+
+    def step_sizes(values: np.ndarray) -> Any:
+        return parts.step_sizes(jnp.asarray(values, dtype))
+
+    for i, key in enumerate(keys):
+        arrays = Tuning(*(jnp.asarray(array, dtype) for array in tuning))
+        state, out, moments = parts.advance(key, state, arrays, i < n_warm, data)
+        if i >= n_warm:
+            yield {name: np.asarray(value) for name, value in out.items()}
+            continue
+        window.append({name: np.asarray(value) for name, value in moments.items()})
+        if i + 1 in windows:
+            tuning, state = retuned(tuning, state, window, step_sizes)
+            window = []
+        note_tuning(tuning, np.exp(np.asarray(state.adaptation.log_step_size_avg)))
+        yield None
 
 
 def _starts(

@@ -103,16 +103,16 @@ def ladder_problems(diverging: np.ndarray, levels: xr.Dataset, attrs: dict[str, 
     """Sentences about levels that accept nothing, swaps that fail and chains without arrivals."""
     problems = divergence_problems(diverging, "Raise target_accept", MOST_DIVERGENCES)
     acceptance = levels["acceptance_rate"].to_numpy()
-    for level in np.flatnonzero(acceptance.min(axis=0) < LEAST_ACCEPTANCE):
+    for number in np.flatnonzero(acceptance.min(axis=0) < LEAST_ACCEPTANCE):
         problems.append(
-            f"Level {level} of the temperatures accepts {share(acceptance[:, level].min())} of its "
-            "moves in one chain at least. Tune longer, or see whether the density is finite where "
+            f"Level {number} of the temperatures accepts {share(acceptance[:, number].min())} of "
+            "its moves in one chain at least. Tune longer, or see whether the density is finite where "
             "the prior goes."
         )
     if levels.sizes["level"] == 1:
         return problems
-    swaps = levels["swap_rate"].isel(level=slice(-1)).min("chain")
-    if float(swaps.min()) < LEAST_SWAPS:
+    swaps = levels["swap_rate"].to_numpy()[:, :-1].min(axis=0)
+    if swaps.min() < LEAST_SWAPS:
         level = int(swaps.argmin())
         problems.append(
             f"Levels {level} and {level + 1} swap in {share(swaps.min())} of the tries in one "

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bnnbook.density import LogDensity, compiled_once, density_key, given_data
 from bnnbook.inference.chains import BLOCK
@@ -38,8 +37,8 @@ class Replicas(NamedTuple):
 class Tuning(NamedTuple):
     """What warm-up sets: inverse temperatures (K,) and inverse mass matrices (K, D)."""
 
-    beta: np.ndarray
-    inverse_mass: np.ndarray
+    beta: Any
+    inverse_mass: Any
 
 
 class Parts(NamedTuple):
@@ -119,7 +118,7 @@ def _compiled(
         return state, out, _moments(out["swap_probability"], theta, gradient)
 
     theta = jnp.zeros((n_levels, density.size))
-    tuning = Tuning(jnp.zeros(n_levels), jnp.ones((n_levels, density.size)))  # type: ignore[arg-type]
+    tuning = Tuning(jnp.zeros(n_levels), jnp.ones((n_levels, density.size)))
     state = jax.eval_shape(start, theta, data)
     block = jax.jit(advance).lower(jax.random.key(0), state, tuning, True, data).compile()
     return Parts(
