@@ -110,7 +110,7 @@ class Chains:
             posterior = posterior_dataset(density, thetas.astype(np.float64), data)
         return result_tree(
             density, posterior, sample_stats=stats, n=density.N, seconds=self.seconds,
-            problems=problems(stats), markov=True, **fields,
+            problems=problems(stats), **fields,
         )  # fmt: skip
 
 

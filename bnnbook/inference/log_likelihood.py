@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import jax
@@ -27,12 +28,15 @@ from bnnbook.inference.results import labelled, variable_dims
 
 __all__ = ["log_likelihood"]
 
+LOO_DRAWS = 25  # of ArviZ: fewer leave no tail to smooth the importance weights by
+
 
 def log_likelihood(fit: xr.DataTree, model: pm.Model, *, block: int = 100) -> xr.DataTree:
     """Add the log likelihood of every observed value under every draw.
 
     With the group that is added, ``az.loo``, ``az.compare`` and ``az.loo_pit`` work on the fits of
-    all methods. It is of the model's own data, minibatches in full and without ``total_size``: give
+    all methods that have 25 draws or more; a warning says so of a fit with fewer, such as one
+    point, which has no importance weights. The group is of the model's own data, minibatches in full and without ``total_size``: give
     a model with other data for their held-out log likelihoods.
 
     Parameters
@@ -66,6 +70,13 @@ def log_likelihood(fit: xr.DataTree, model: pm.Model, *, block: int = 100) -> xr
         data = tuple(jnp.asarray(a) for a in density.data)
         terms = _blocks(density, draws, data, block)
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
+    if np.prod(shape) < LOO_DRAWS:
+        warnings.warn(
+            f"az.loo needs at least {LOO_DRAWS} draws, got {np.prod(shape)}: what is added serves "
+            "for in-sample scores alone",
+            UserWarning,
+            stacklevel=2,
+        )
     variables = {}
     for name, value in terms.items():
         dims = variable_dims(model, name, value.ndim - 1)

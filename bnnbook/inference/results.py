@@ -59,15 +59,16 @@ def result_tree(
     groups: Mapping[str, xr.Dataset] | None = None,
     attrs: Mapping[str, Any] | None = None,
     problems: Sequence[str] = (),
-    markov: bool = False,
 ) -> xr.DataTree:
     """Assemble the groups and the attributes that every method stores, and warn of problems.
 
     Groups: ``posterior`` and ``sample_stats`` (chain, draw, ...); ``observed_data`` and
     ``constant_data``, which refer to the model's own arrays and copy none; ``history`` and others
-    of the method.
+    of the method. Draws of Markov chains, several with their log density ``lp``, are judged as well
+    (:func:`bnnbook.inference.report.chain_report`).
 
-    Attributes, all of them numbers, strings or lists of these: ``method``, ``settings`` and
+    Attributes, all of them numbers, strings or lists of these (which netCDF gives back as arrays,
+    and a list of one number as that number): ``method``, ``settings`` and
     ``versions`` (JSON), ``seed``, ``N`` (rows), ``n`` (batch size), ``seconds`` (run) and
     ``compile_seconds``; ``converged`` (1 or 0), ``problems`` and ``judged`` (JSON).
 
@@ -76,9 +77,6 @@ def result_tree(
     problems : sequence of str
         Sentences, each with its remedy, about what kept this run from converging. They are stored,
         and warned of as :class:`ConvergenceWarning`.
-    markov : bool
-        Whether the draws are those of Markov chains, whose mixing is then judged as well
-        (:func:`bnnbook.inference.report.chain_report`).
     """
     stats = xr.Dataset({name: (("chain", "draw"), a) for name, a in sample_stats.items()})
     stats = stats.assign_coords(chain=posterior["chain"], draw=posterior["draw"])
@@ -88,7 +86,7 @@ def result_tree(
     tree = xr.DataTree.from_dict(parts | dict(groups or {}))
     found: list[str] = list(problems)
     judged: dict[str, Any] = {}
-    if markov:
+    if "lp" in sample_stats and posterior.sizes["draw"] > 1:
         more, judged = chain_report(density, posterior, np.asarray(sample_stats["lp"]))
         found += more
     packages = ("bnnbook", "pymc", "pytensor", "jax", "numpy", "arviz")

@@ -106,8 +106,8 @@ def ladder_problems(diverging: np.ndarray, levels: xr.Dataset, attrs: dict[str, 
     for number in np.flatnonzero(acceptance.min(axis=0) < LEAST_ACCEPTANCE):
         problems.append(
             f"Level {number} of the temperatures accepts {share(acceptance[:, number].min())} of "
-            "its moves in one chain at least. Tune longer, or see whether the density is finite where "
-            "the prior goes."
+            "its moves in one chain at least. Tune longer, or see whether the density is finite "
+            "where the prior goes."
         )
     if levels.sizes["level"] == 1:
         return problems
