@@ -2,7 +2,6 @@
 
 import json
 
-import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,62 +150,6 @@ def test_ensemble_has_one_member_per_chain(net):
     assert np.ptp(fit["posterior"]["w1"].to_numpy(), axis=0).max() > 0.1
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_nuts_is_the_closed_form_posterior(line, dtype):
-    model, mean, covariance, _ = line
-    fit = inference.sample_nuts(
-        model, draws=1000, tune=500, chains=4, seed=3, dtype=dtype, progressbar=False
-    )
-    assert fit["posterior"]["beta"].dtype == np.float64
-    if dtype == "float32":  # sampled, and not only stored, in single precision
-        beta = fit["posterior"]["beta"].to_numpy()
-        np.testing.assert_array_equal(beta, beta.astype(np.float32))
-    draws = fit["posterior"]["beta"].to_numpy().reshape(-1, 2)
-    n_effective = 1500  # well below what NUTS reaches on a two-dimensional normal
-    z = (draws.mean(axis=0) - mean) / np.sqrt(np.diag(covariance) / n_effective)
-    assert np.abs(z).max() < 4
-    ratio = np.cov(draws.T) / covariance
-    np.testing.assert_allclose(np.diag(ratio), 1.0, atol=4 * np.sqrt(2 / n_effective))
-    assert int(fit["sample_stats"]["diverging"].sum()) == 0
-
-
-@pytest.mark.parametrize("dense", [False, True])
-def test_nuts_draws_as_blackjax_does(line, dense):
-    """One compiled function, block by block, against BlackJAX's warm-up and sampler in turn."""
-    density = compile_log_density(line[0])
-    data = tuple(map(jnp.asarray, density.data))
-
-    def log_density(theta):
-        return density.log_prior(theta, data) + density.log_likelihood(theta, data)
-
-    tune, draws = 130, 100  # a warm-up of one block and a part of the next
-    fit = inference.sample_nuts(
-        line[0], draws=draws, tune=tune, chains=2, seed=5, dense_mass=dense, progressbar=False
-    )
-    starts = density.initial_points(2, jitter=1.0, seed=5)
-    for chain, key in enumerate(jax.random.split(jax.random.key(5), 2)):
-        warm_key, draw_key = jax.random.split(key)
-        warm_up = blackjax.window_adaptation(
-            blackjax.nuts, log_density, is_mass_matrix_diagonal=not dense
-        )
-        (state, parameters), _ = warm_up.run(warm_key, starts[chain], num_steps=tune)
-        step = jax.jit(blackjax.nuts(log_density, **parameters).step)
-        expected = []
-        for step_key in jax.random.split(draw_key, draws):
-            state, _ = step(step_key, state)
-            expected.append(state.position)
-        found = fit["posterior"]["beta"][chain]
-        np.testing.assert_allclose(found[:20], expected[:20], rtol=1e-6)  # then rounding grows
-        np.testing.assert_allclose(
-            fit["sample_stats"]["step_size"][chain], parameters["step_size"], rtol=1e-6
-        )
-
-
-def test_nuts_warns_of_a_single_chain(line):
-    with pytest.warns(UserWarning, match="chains > 1"):
-        inference.sample_nuts(line[0], draws=10, tune=10, chains=1, seed=0, progressbar=False)
-
-
 def test_every_method_returns_the_same_shape_of_result(net):
     fits = [
         inference.fit_advi(net, 200, draws=7, seed=0, progressbar=False),
@@ -329,16 +272,6 @@ def test_failing_callback_is_named(line):
 def test_bad_arguments(net, arguments, error, message):
     with pytest.raises(error, match=message):
         inference.fit_advi(net, **({"seed": 0, "progressbar": False} | arguments))
-
-
-def test_bad_nuts_arguments(net):
-    for name in ("draws", "tune", "chains"):
-        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
-            inference.sample_nuts(net, seed=0, **{name: 0})
-    with pytest.raises(ValueError, match=r"target_accept must lie in \(0, 1\), got 1.0"):
-        inference.sample_nuts(net, seed=0, target_accept=1.0)
-    with pytest.raises(ValueError, match="dtype must be 'float64' or 'float32', got 'float16'"):
-        inference.sample_nuts(net, seed=0, dtype="float16")
 
 
 def test_annealing_fractions_are_checked():

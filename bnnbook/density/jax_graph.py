@@ -51,7 +51,8 @@ def jax_function(inputs: list[Variable], outputs: list[Variable]) -> Callable[..
     _simplify_softplus(graph)
     _share_gram_gradient(graph)
     _multiply_convolutions(graph)
-    function = jax_funcify(graph)
+    with jax.enable_x64(True):  # else the graph's constants are rounded to single precision
+        function = jax_funcify(graph)
 
     def call(*args: Any) -> tuple:
         return tuple(function(*args))

@@ -35,9 +35,9 @@ def log_likelihood(fit: xr.DataTree, model: pm.Model, *, block: int = 100) -> xr
     """Add the log likelihood of every observed value under every draw.
 
     With the group that is added, ``az.loo``, ``az.compare`` and ``az.loo_pit`` work on the fits of
-    all methods that have 25 draws or more; a warning says so of a fit with fewer, such as one
-    point, which has no importance weights. The group is of the model's own data, minibatches in full and without ``total_size``: give
-    a model with other data for their held-out log likelihoods.
+    all methods that have 25 draws or more. A warning says so of a fit with fewer, such as one
+    point, which has no importance weights. The log likelihoods are those of the model's own data,
+    minibatches in full and without ``total_size``: give a model with other data for held-out ones.
 
     Parameters
     ----------

@@ -26,7 +26,14 @@ from bnnbook.inference.chains import (
     starting_points,
 )
 from bnnbook.inference.docs import with_shared_docs
-from bnnbook.inference.nuts_loop import DRAW, IDLE, State, nuts_loop, warm_up_phases
+from bnnbook.inference.nuts_loop import (
+    DRAW,
+    IDLE,
+    State,
+    nuts_loop,
+    tied_variances,
+    warm_up_phases,
+)
 from bnnbook.inference.report import (
     acceptance_problems,
     divergence_problems,
@@ -120,7 +127,7 @@ def sample_nuts(
     max_depth, dtype = positive_int("max_depth", max_depth), float_dtype(dtype)
     target_accept = acceptance_target(target_accept)
     density = full_data_density(model, "NUTS")
-    tied = _tied(density, exchangeable, dense_mass)
+    tied = tied_variances(density, exchangeable, dense_mass)
     n_warm, n_blocks = -(-tune // BLOCK), -(-draws // BLOCK)
     phases = np.append(warm_up_phases(blackjax, tune), np.full(n_warm * BLOCK - tune, IDLE))
 
@@ -223,25 +230,3 @@ def _problems(stats: dict[str, np.ndarray], target: float, max_depth: int) -> li
         f"The step size did not settle at its target of {target:.2g}: tune longer",
     )  # fmt: skip
     return problems + energy_problems(stats["energy"])
-
-
-def _tied(density: LogDensity, dims: Sequence[str], dense_mass: bool) -> np.ndarray | None:
-    """Number of the variance that each of the D parameters shares; None if each has its own."""
-    known = {dim for names in density.dims.values() for dim in names if dim is not None}
-    if isinstance(dims, str) or not set(dims) <= known:
-        raise ValueError(
-            f"exchangeable must be a sequence of dims of the free variables, {sorted(known)}; "
-            f"got {dims!r}"
-        )
-    if not dims:
-        return None
-    if dense_mass:
-        raise ValueError("exchangeable needs a diagonal mass matrix, got dense_mass=True")
-    numbers, count = [], 0
-    for names, shape in zip(density.dims.values(), density.shapes, strict=True):
-        labels = names or (None,) * len(shape)
-        own = [1 if dim in dims else n for dim, n in zip(labels, shape, strict=True)]
-        number = count + np.arange(np.prod(own, dtype=int)).reshape(own)
-        numbers.append(np.broadcast_to(number, shape).ravel())
-        count += number.size
-    return np.concatenate(numbers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from bnnbook.density import LogDensity, given_data
 
-__all__ = ["DRAW", "IDLE", "State", "nuts_loop", "warm_up_phases"]
+__all__ = ["DRAW", "IDLE", "State", "nuts_loop", "tied_variances", "warm_up_phases"]
 
 DRAW, FAST, SLOW, WINDOW_END, LAST, IDLE = range(6)  # what an iteration adapts
 STAN = 75, 25, 50  # iterations of Stan's first, second and last windows
@@ -25,6 +25,28 @@ class State(NamedTuple):
     step_size: jax.Array
     averaging: Any
     mass: Any
+
+
+def tied_variances(density: LogDensity, dims: Sequence[str], dense_mass: bool) -> np.ndarray | None:
+    """Number of the variance that each of the D parameters shares; None if each has its own."""
+    known = {dim for names in density.dims.values() for dim in names if dim is not None}
+    if isinstance(dims, str) or not set(dims) <= known:
+        raise ValueError(
+            f"exchangeable must be a sequence of dims of the free variables, {sorted(known)}; "
+            f"got {dims!r}"
+        )
+    if not dims:
+        return None
+    if dense_mass:
+        raise ValueError("exchangeable needs a diagonal mass matrix, got dense_mass=True")
+    numbers, count = [], 0
+    for names, shape in zip(density.dims.values(), density.shapes, strict=True):
+        labels = names or (None,) * len(shape)
+        own = [1 if dim in dims else n for dim, n in zip(labels, shape, strict=True)]
+        number = count + np.arange(np.prod(own, dtype=int)).reshape(own)
+        numbers.append(np.broadcast_to(number, shape).ravel())
+        count += number.size
+    return np.concatenate(numbers)
 
 
 def warm_up_phases(blackjax: ModuleType, tune: int) -> np.ndarray:

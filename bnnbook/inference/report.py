@@ -95,7 +95,10 @@ def chain_report(
             problems.append(f"{name} is not finite in {bad} of the draws that were looked at.")
             continue
         judged[name] = _judge(value)
-    problems += _mixing(judged, n_chains, functions)
+    mixing = _mixing(judged, n_chains)
+    if mixing and not functions and any(v.ndim > 3 for v in posterior.data_vars.values()):
+        mixing.append(f"{WEIGHTS}.")
+    problems += mixing
     table: dict[str, Any] = {
         name: {
             "quantities": found.quantities, "rhat": _number(found.rhat),
@@ -203,7 +206,7 @@ def _judge(value: np.ndarray) -> Judged:
     )  # fmt: skip
 
 
-def _mixing(judged: dict[str, Judged], n_chains: int, functions: bool) -> list[str]:
+def _mixing(judged: dict[str, Judged], n_chains: int) -> list[str]:
     moving = {name: found for name, found in judged.items() if found.constant < found.quantities}
     if judged and not moving:
         return ["Every draw is the same. Make the steps smaller, or start elsewhere."]
@@ -222,8 +225,6 @@ def _mixing(judged: dict[str, Judged], n_chains: int, functions: bool) -> list[s
                 f"The draws are worth {fewest:,.0f} independent ones for {name}, fewer than "
                 f"{least:,} ({ESS_PER_CHAIN} a chain). Take more draws."
             )
-    if problems and not functions:
-        problems.append(f"{WEIGHTS}.")
     return problems
 
 
