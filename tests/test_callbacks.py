@@ -389,9 +389,10 @@ fit = inference.sample_hmc(
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     nbclient.NotebookClient(book, timeout=300).execute()
     outputs = book.cells[0].outputs
-    kinds = [set(output["data"]) for output in outputs if output.output_type == "display_data"]
+    shown = [output["data"] for output in outputs if output.output_type == "display_data"]
+    kinds = [set(data) for data in shown]
     assert {"text/plain"} in kinds
     assert any("image/png" in kind for kind in kinds)
     assert not any("widget" in name for kind in kinds for name in kind)
-    (bar,) = [o["data"]["text/plain"] for o in outputs if "/" in o["data"].get("text/plain", "")]
+    (bar,) = [data["text/plain"] for data in shown if "/" in data.get("text/plain", "")]
     assert "█" * 24 + " 300/300" in bar

@@ -276,7 +276,7 @@ def test_ctrl_c_in_the_warm_up_of_nuts_says_that_there_are_no_draws(line, monkey
 
         yield update
 
-    monkeypatch.setattr("bnnbook.inference.chains.progress_bar", progress_bar)
+    monkeypatch.setattr("bnnbook.inference.runner.progress_bar", progress_bar)
     with pytest.raises(KeyboardInterrupt, match="before every chain had its first draws"):
         inference.sample_nuts(line[0], draws=10, tune=100_000, chains=2, **QUIET)
     assert heard[-1][0] < 100_000

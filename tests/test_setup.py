@@ -29,7 +29,7 @@ def checkout(request, tmp_path):
 
 
 def clean_environment():
-    hidden = ("PIP_", "PYTHON", "PYTENSOR", "JAX_", "BNNBOOK_")
+    hidden = ("PIP_", "PYTHON", "PYTENSOR", "JAX_", "BNNBOOK_", "MAKE", "MFLAGS")
     return {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
 
 

@@ -193,9 +193,14 @@ def _judge(value: np.ndarray) -> Judged:
     moving = np.ptp(value, axis=(0, 1)) > 0
     if not moving.any():
         return Judged(value.shape[-1], value.shape[-1], np.nan, np.nan, np.nan, value[..., 0])
-    data = xr.Dataset({"x": (("chain", "draw", "quantity"), value[..., moving])})
+    dims = ("chain", "draw", "quantity")
+    data = xr.Dataset({"x": (dims, value[..., moving])})
+    half = value.shape[1] // 2
+    halves = data if len(value) > 1 else xr.Dataset(  # of a single chain
+        {"x": (dims, np.concatenate([value[:, :half], value[:, -half:]])[..., moving])}
+    )  # fmt: skip
     with np.errstate(all="ignore"):  # chains that stand still, each in its own place: infinite
-        rhat = np.nan_to_num(azs.rhat(data)["x"].to_numpy(), nan=np.inf)
+        rhat = np.nan_to_num(azs.rhat(halves)["x"].to_numpy(), nan=np.inf)
         bulk, tail = (
             np.nan_to_num(azs.ess(data, method=method)["x"].to_numpy(), nan=0.0)
             for method in ("bulk", "tail")
@@ -215,7 +220,7 @@ def _mixing(judged: dict[str, Judged], n_chains: int) -> list[str]:
     if moving:
         name, found = max(moving.items(), key=lambda item: item[1].rhat)
         if found.rhat > RHAT:
-            rhat = f"{found.rhat:.3g}" if found.rhat < 100 else "above 100"
+            rhat = f"{found.rhat:.4g}" if found.rhat < 100 else "above 100"
             where = f"R-hat is {rhat} for {name}, more than {RHAT}"
             problems.append(f"{where}: {_disagreement(found)}. {REMEDY}.")
         name, found = min(moving.items(), key=lambda i: min(i[1].ess_bulk, i[1].ess_tail))

@@ -50,7 +50,7 @@ def summary(fit: xr.DataTree) -> Summary:
     posterior = fit["posterior"].to_dataset()
     chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
     size = sum(int(np.prod(v.shape[2:])) for v in posterior.data_vars.values())
-    counts = f"{chains:,} x {draws:,} draws" if chains > 1 else f"{draws:,} draws"
+    counts = (f"{chains:,} x " if chains > 1 else "") + f"{draws:,} draw{'s' * (draws > 1)}"
     lines = [
         f"{fit.attrs['method']}: {counts} of {size:,} parameters, {fit.attrs['N']:,} rows, "
         f"{fit.attrs['seconds']:.1f} s (and {fit.attrs['compile_seconds']:.1f} s to compile)"
