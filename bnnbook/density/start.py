@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
+from bnnbook.density.indices import index_ranges
 from bnnbook.density.jax_graph import precision
 from bnnbook.density.log_density import LogDensity
 
@@ -57,3 +58,9 @@ def check_indices(density: LogDensity) -> None:
     ValueError
         Names container, value, row and the length of what is indexed.
     """
+    inputs = density.graph[0]
+    values = inputs[: len(density.names)]
+    containers = dict(zip(density.data_names, inputs[len(density.names) :], strict=True))
+    zeros = {v: np.zeros(s, v.dtype) for v, s in zip(values, density.shapes, strict=True)}
+    ranges = index_ranges(density.graph[1], containers, zeros)
+    ranges.check(dict(zip(density.data_names, density.data, strict=True)))
