@@ -46,9 +46,16 @@ def table(i):
     ],
 )
 def test_an_index_out_of_range_is_named(lookup, index, message):
-    model = build(index, lookup=lookup)
+    density = inference.compile_log_density(build(index, lookup=lookup))
     with pytest.raises(ValueError, match=message):
-        inference.sample_nuts(model, draws=5, tune=5, chains=1, seed=1, **QUIET)
+        check_indices(density)
+
+
+def test_samplers_look_before_they_start():
+    with pytest.raises(ValueError, match="i must index axis 0 of a of length 3"):
+        inference.sample_nuts(
+            build(LEVELS + 1, lookup=intercepts), draws=5, tune=5, chains=2, seed=1, **QUIET
+        )
 
 
 @pytest.mark.parametrize(
