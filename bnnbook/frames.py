@@ -1,0 +1,183 @@
+"""Data as people hold it (arrays, lists, pandas or polars frames) as NumPy arrays with labels."""
+
+from __future__ import annotations
+
+import numbers
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+__all__ = ["frame_labels", "is_frame", "label_codes", "missing_row", "real_array", "real_matrix"]
+
+
+def is_frame(value: Any) -> bool:
+    """Whether ``value`` is a table with named columns, as of pandas or polars."""
+    return hasattr(value, "columns") and hasattr(value, "shape") and hasattr(value, "__getitem__")
+
+
+def frame_labels(name: str, frame: Any) -> list[str | int]:
+    """Column names of a frame: all strings or all integers, each once.
+
+    Raises
+    ------
+    ValueError
+        If a name occurs twice.
+    TypeError
+        If names are neither strings nor integers, as those of several levels.
+    """
+    labels = [c.item() if isinstance(c, np.generic) else c for c in frame.columns]
+    for kind in (str, int):
+        if all(isinstance(c, kind) and not isinstance(c, bool) for c in labels):
+            break
+    else:
+        raise TypeError(f"columns of {name} must be named by strings or by integers, got {labels}")
+    twice = sorted({c for c in labels if labels.count(c) > 1})
+    if twice:
+        raise ValueError(f"columns of {name} must have one name each, got {twice} more than once")
+    return labels
+
+
+def real_matrix(name: str, value: Any) -> tuple[np.ndarray, list[str | int] | None]:
+    """Numbers (rows, columns) in float64, finite, and the column names if it is a frame.
+
+    Raises
+    ------
+    TypeError
+        If something is not a real number; for a frame, column and row are named.
+    ValueError
+        If there are not two axes, nothing in them, or a value is missing or not finite.
+    """
+    if not is_frame(value):
+        array = real_array(name, value)
+        if array.ndim != 2:
+            row = "; one row is x[None], one column x[:, None]" if array.ndim == 1 else ""
+            raise ValueError(
+                f"{name} must have two axes (rows, features), got shape {array.shape}{row}"
+            )
+        if array.size == 0:
+            raise ValueError(f"{name} must not be empty, got shape {array.shape}")
+        return array, None
+    labels = frame_labels(name, value)
+    if not labels or not len(value):
+        raise ValueError(f"{name} must not be empty, got shape {tuple(value.shape)}")
+    columns = [real_array(name, value[c], where=f", column {c!r}") for c in labels]
+    return np.column_stack(columns), labels
+
+
+def real_array(name: str, value: Any, *, where: str = "") -> np.ndarray:
+    """A copy of ``value`` in float64, of any shape; ``where`` is added to what errors say.
+
+    Raises
+    ------
+    TypeError
+        If something is not a real number, or an integer too large for float64 to hold.
+    ValueError
+        If a value is missing or not finite, or lists are ragged.
+    """
+    row = missing_row(value)
+    if row is not None:
+        raise ValueError(f"{name} must be finite, got a missing value in row {row}{where}")
+    array = _as_array(name, value)
+    if array.dtype.kind == "O":
+        array = _numbers(name, array, where)
+    if array.dtype.kind not in "fiub":
+        kind = getattr(value, "dtype", array.dtype)
+        hint = "; give its codes or one indicator column a category" if where else ""
+        raise TypeError(f"{name} must be real numbers, got dtype {kind}{where}{hint}")
+    if not np.isfinite(array).all():
+        index = np.argwhere(~np.isfinite(array))[0]
+        column = f", column {index[1]}" if array.ndim == 2 else where
+        at = f" in row {index[0]}{column}" if array.ndim else ""
+        raise ValueError(f"{name} must be finite, got {array[tuple(index)]}{at}")
+    result = array.astype(np.float64)
+    if array.dtype.kind in "iu" and (changed := result.astype(array.dtype) != array).any():
+        raise TypeError(
+            f"{name} must hold numbers that float64 can hold, got {array[changed][0]}{where}"
+        )
+    return result
+
+
+def missing_row(value: Any) -> int | None:
+    """First row of a missing value in a masked array or a nullable column, None without one."""
+    if isinstance(value, np.ma.MaskedArray):
+        mask = np.ma.getmaskarray(value)
+    elif hasattr(value, "is_null"):  # polars
+        mask = np.asarray(value.is_null())
+    elif hasattr(value, "isna"):  # pandas
+        mask = np.asarray(value.isna())
+    else:
+        return None
+    return int(np.argwhere(mask)[0][0]) if mask.ndim and mask.any() else None
+
+
+def label_codes(name: str, value: Any) -> tuple[np.ndarray, list[Any] | None]:
+    """Labels as integers; strings, categories and booleans as 0, 1, ..., with their names.
+
+    Categories keep their order, whether or not they occur; strings are sorted.
+
+    Returns
+    -------
+    codes : integer array
+    labels : list, or None where the labels are integers already
+
+    Raises
+    ------
+    TypeError
+        If labels are neither integers, booleans, strings nor categories.
+    ValueError
+        If a label is missing.
+    """
+    row = missing_row(value)
+    if row is not None:
+        raise ValueError(f"{name} must have a label in every row, got a missing value in row {row}")
+    array = _as_array(name, value)
+    if array.dtype.kind == "O":
+        array = _plain_labels(name, array)
+    categories = getattr(getattr(value, "dtype", None), "categories", None)
+    if categories is not None:
+        labels = np.asarray(categories).tolist()
+        code_of = {label: code for code, label in enumerate(labels)}
+        return np.array([code_of[v] for v in array.tolist()], dtype=np.int64), labels
+    if array.dtype.kind in "iu":
+        return array, None
+    if array.dtype.kind == "b":
+        return array.astype(np.int64), [False, True]
+    if array.dtype.kind in "UT":
+        found, codes = np.unique(array, return_inverse=True)
+        return codes.reshape(array.shape), found.tolist()
+    raise TypeError(f"{name} must hold labels, integers, strings or categories, got {array.dtype}")
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, got rows of different lengths") from error
+
+
+def _numbers(name: str, array: np.ndarray, where: str) -> np.ndarray:
+    """An array of Python objects in float64, if all are real numbers."""
+    result = np.empty(array.shape, dtype=np.float64)
+    for index, v in np.ndenumerate(array):
+        if not isinstance(v, numbers.Real | Decimal | np.bool_):
+            at = f" in row {index[0]}" if index else ""
+            column = f", column {index[1]}" if len(index) > 1 else where
+            raise TypeError(
+                f"{name} must be real numbers, got {type(v).__name__} {str(v)[:40]!r}{at}{column}"
+            )
+        result[index] = float(v)
+    return result
+
+
+def _plain_labels(name: str, array: np.ndarray) -> np.ndarray:
+    """An array of Python objects as one of integers, booleans or strings."""
+    kinds = (str, bool | np.bool_, int | np.integer)
+    flat = array.ravel().tolist()
+    for kind in kinds:
+        if all(isinstance(v, kind) for v in flat):
+            return np.array(flat).reshape(array.shape)
+    odd = next(i for i, v in enumerate(flat) if type(v) is not type(flat[0]) or v is None)
+    raise TypeError(
+        f"{name} must hold labels of one kind, strings or integers, got {flat[odd]!r} in row {odd}"
+    )
