@@ -134,9 +134,9 @@ def label_codes(name: str, value: Any) -> tuple[np.ndarray, list[Any] | None]:
     array = _as_array(name, value)
     if array.dtype.kind == "O":
         array = _plain_labels(name, array)
-    categories = getattr(getattr(value, "dtype", None), "categories", None)
-    if categories is not None:
-        labels = np.asarray(categories).tolist()
+    categories = np.asarray(getattr(getattr(value, "dtype", None), "categories", None))
+    if categories.ndim == 1:  # not those of polars, which many columns share
+        labels = categories.tolist()
         code_of = {label: code for code, label in enumerate(labels)}
         return np.array([code_of[v] for v in array.tolist()], dtype=np.int64), labels
     if array.dtype.kind in "iu":

@@ -26,7 +26,9 @@ def random_point(model):
     return {name: rng.normal(size=v.shape) for name, v in model.initial_point().items()}
 
 
-def by_hand(point, y, hidden, *, hetero=True, link="softplus", floor=1e-3, student=False):
+def by_hand(
+    point, y, hidden, *, hetero=True, link="softplus", floor=1e-3, student=False, raw=False
+):
     """Log joint density without Jacobians, mean and sd in the units of y."""
     free = dict(point)
     log_prior = 0.0
@@ -41,7 +43,7 @@ def by_hand(point, y, hidden, *, hetero=True, link="softplus", floor=1e-3, stude
         for k, v in free.items()
         if k not in ("noise", "nu_excess")
     )
-    h = X
+    h = X if raw else (X - X.mean(axis=0)) / X.std(axis=0)
     for layer in range(1, len(hidden) + 1):
         h = np.tanh(h @ free[f"w{layer}"] + free[f"b{layer}"])
     centre, spread = y.mean(axis=0), y.std(axis=0)
@@ -68,6 +70,7 @@ def by_hand(point, y, hidden, *, hetero=True, link="softplus", floor=1e-3, stude
         {"hetero": False},
         {"student": True},
         {"hetero": False, "student": True},
+        {"raw": True},
     ],
     ids=str,
 )
@@ -79,6 +82,7 @@ def test_log_density_is_that_of_the_network_by_hand(outputs, options):
         heteroskedastic=options.get("hetero", True),
         scale_link=options.get("link", "softplus"), scale_floor=options.get("floor", 1e-3),
         likelihood="student_t" if options.get("student") else "normal",
+        standardise_inputs=not options.get("raw"),
     )  # fmt: skip
     point = random_point(model)
     expected, mu, sigma = by_hand(point, y, hidden, **options)
@@ -157,6 +161,7 @@ def test_canonical_weights_keep_mean_and_scale():
 def test_marginal_output_is_the_same_posterior_in_other_coordinates(hetero, bias):
     """log p(theta, w_out(z), y) + log |d w_out / d z| = log p(theta, z, y), at any point."""
     options = {"prior_sd": [2.0, 0.5], "scale_prior_sd": 0.4, "heteroskedastic": hetero}
+    options["standardise_inputs"] = False
     plain = models.mlp_regression(X, Y[1], (4,), bias=bias, **options)
     marginal = models.mlp_regression(X, Y[1], (4,), bias=bias, marginal_output=True, **options)
     point = random_point(marginal)
@@ -208,8 +213,9 @@ def test_marginal_output_is_exact_without_hidden_layers(linear):
     *_, new, expected, epistemic, noise = linear
     x, y = linear_data()
     model = models.mlp_regression(
-        x, y, (), heteroskedastic=False, noise_sd=noise, prior_sd=1.5, marginal_output=True
-    )
+        x, y, (), heteroskedastic=False, noise_sd=noise, prior_sd=1.5, marginal_output=True,
+        standardise_inputs=False,
+    )  # fmt: skip
     z = np.random.default_rng(8).normal(size=(1, 4000, 3))
     draws = xr.Dataset({"z_out": (("chain", "draw", "head"), z)})
     draws = draws.assign_coords(chain=[0], draw=range(4000))
@@ -235,7 +241,9 @@ def linear():
     """Linear regression with known noise: model, posterior of (w1, w2, b), mean and sd of mu."""
     rng, noise, prior = np.random.default_rng(6), 0.8, 1.5
     x, y = linear_data()
-    model = models.mlp_regression(x, y, (), heteroskedastic=False, noise_sd=noise, prior_sd=prior)
+    model = models.mlp_regression(
+        x, y, (), heteroskedastic=False, noise_sd=noise, prior_sd=prior, standardise_inputs=False
+    )
     features = np.column_stack([x, np.ones(50)])
     sd = noise / y.std()
     covariance = np.linalg.inv(np.eye(3) / prior**2 + features.T @ features / sd**2)
@@ -372,6 +380,10 @@ def bad(value):
         ({"y": bad(np.nan)}, ValueError, "y must be finite, got nan in row 3"),
         ({"y": bad(-np.inf)}, ValueError, "y must be finite, got -inf in row 3"),
         ({"y": np.array(["a"] * N)}, TypeError, "y must be real numbers"),
+        ({"y": Y[1] * 1e-200}, ValueError, "y must have an sd between .* give it in another unit"),
+        ({"y": Y[1] * 1e200}, ValueError, "y must have an sd between .* give it in another unit"),
+        ({"y": Y[1] * 1e-12 + 1e6}, ValueError, "y must vary by more than rounding"),
+        ({"X": X * 1e200}, ValueError, "X must have columns of an sd between .* in column 0"),
         ({"scale_floor": 0.0}, ValueError, r"scale_floor must be positive and finite, got 0\.0"),
         ({"scale_floor": -1e-3}, ValueError, r"scale_floor must be positive and finite, got -0\.0"),
         (
@@ -419,3 +431,60 @@ def test_bad_minibatch():
     Xb, yb = pm.Minibatch(X, np.full(N, 2.0), batch_size=4)
     with pytest.raises(ValueError, match=r"y must vary, got the constant 2\.0"):
         models.mlp_regression(Xb, yb, total_size=N)
+
+
+@pytest.mark.parametrize("d", [1, 30])
+@pytest.mark.parametrize("width", [10, 300])
+def test_the_default_prior_is_of_the_size_of_the_targets_at_any_width(d, width):
+    """Prior functions have an sd near that of y, and the noise covers all shares of it."""
+    rng = np.random.default_rng(0)
+    x, y = 1e3 + 50 * rng.normal(size=(40, d)), 7 + 0.02 * rng.normal(size=40)
+    model = models.mlp_regression(x, y, (width,))
+    point = {name: [] for name in ("mu", "sigma")}
+    for name, value in zip(
+        point, pm.draw([model["mu"], model["sigma"]], draws=400, random_seed=1), strict=True
+    ):
+        point[name] = value
+    sd = point["mu"].std(axis=0).mean() / y.std()
+    assert 0.7 < sd < 2.0
+    assert abs(point["mu"].mean() - y.mean()) < 4.5 * sd * y.std() / np.sqrt(400)
+    low, high = np.quantile(point["sigma"] / y.std(), [0.025, 0.975])
+    assert low < 0.1
+    assert 2.0 < high < 8.0
+    # with sd 1 for all weights the functions of 300 units are an order too wide
+    wide = pm.draw(models.mlp_regression(x, y, (300,), prior_sd=1.0)["mu"], 100, random_seed=1)
+    assert wide.std(axis=0).mean() / y.std() > 7
+
+
+@pytest.mark.parametrize("column", [3.0, 1e9 + 1e-7, 0.0])
+def test_units_of_the_inputs_do_not_matter(column):
+    """Any unit and origin, and a constant column changes nothing."""
+    rng = np.random.default_rng(0)
+    found = []
+    for inputs in (X, 1e12 * X - 1e13, 1e-30 * X):
+        inputs = np.column_stack([inputs, np.full(N, column)])
+        model = models.mlp_regression(inputs, Y[1], (3,), heteroskedastic=False)
+        assert model.named_vars_to_dims["X_centre"] == ("feature",)
+        draws = {
+            name: (("chain", "draw", *model.named_vars_to_dims[name]), rng.normal(size=shape))
+            for name, shape in {"w1": (1, 4, 4, 3), "b1": (1, 4, 3), "w_out": (1, 4, 3)}.items()
+        } | {"b_out": (("chain", "draw"), rng.normal(size=(1, 4)))}
+        rng = np.random.default_rng(0)
+        found.append(predict.compile_predictor(model, "mu")(xr.Dataset(draws), inputs)["mu"])
+        rng = np.random.default_rng(0)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-6)
+
+
+def test_frames_name_features_and_outputs():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=["age", "dose", "height"])
+    both = pandas.DataFrame(Y[2], columns=["a", "b"])
+    model = models.mlp_regression(frame, both, (2,))
+    assert model.coords["feature"] == ("age", "dose", "height")
+    assert model.coords["output"] == ("a", "b")
+    one = models.mlp_regression(frame, both[["a"]], (2,))
+    assert one.named_vars_to_dims["obs"] == ("obs_id", "output")
+    series = models.mlp_regression(frame, both["a"], (2,))
+    assert series.named_vars_to_dims["obs"] == ("obs_id",)
+    np.testing.assert_array_equal(series["y"].get_value(), Y[2][:, 0])
