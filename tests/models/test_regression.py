@@ -382,7 +382,7 @@ def bad(value):
         ({"y": np.array(["a"] * N)}, TypeError, "y must be real numbers"),
         ({"y": Y[1] * 1e-200}, ValueError, "y must have an sd between .* give it in another unit"),
         ({"y": Y[1] * 1e200}, ValueError, "y must have an sd between .* give it in another unit"),
-        ({"y": Y[1] * 1e-12 + 1e6}, ValueError, "y must vary by more than rounding"),
+        ({"y": Y[1] * 3e-10 + 1e6}, ValueError, "y must vary by more than rounding"),
         ({"X": X * 1e200}, ValueError, "X must have columns of an sd between .* in column 0"),
         ({"scale_floor": 0.0}, ValueError, r"scale_floor must be positive and finite, got 0\.0"),
         ({"scale_floor": -1e-3}, ValueError, r"scale_floor must be positive and finite, got -0\.0"),
