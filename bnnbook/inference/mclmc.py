@@ -1,0 +1,260 @@
+"""Microcanonical Langevin Monte Carlo (Robnik et al. 2023), with or without acceptance steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from bnnbook.checks import float_dtype, positive_int, seed_int
+from bnnbook.density import LogDensity, compiled_once, density_key, given_data, precision
+from bnnbook.inference.callbacks import Callback
+from bnnbook.inference.chains import (
+    BLOCK,
+    acceptance_target,
+    blackjax_for,
+    chain_count,
+    full_data_density,
+    run_chains,
+    starting_points,
+)
+from bnnbook.inference.docs import with_shared_docs
+from bnnbook.inference.report import acceptance_problems, divergence_problems
+
+__all__ = ["sample_mclmc"]
+
+MEAN_STEPS = 2.0  # leapfrog steps per proposal of the adjusted sampler, BlackJAX's advice
+ENERGY_VARIANCE = 5e-4  # per dimension, of the energy error of a step (Robnik et al. 2023, sec. 4)
+TOO_MUCH = 10  # times that variance: the bias of the draws is then no longer small
+ACCEPTANCE_GAP = 0.2
+
+
+@with_shared_docs
+def sample_mclmc(
+    model: pm.Model,
+    *,
+    adjusted: bool = True,
+    draws: int = 1000,
+    tune: int = 2000,
+    thin: int = 10,
+    chains: int = 4,
+    target_accept: float = 0.9,
+    seed: int,
+    start: xr.DataTree | Mapping[str, np.ndarray] | np.ndarray | None = None,
+    dtype: str = "float64",
+    cores: int | None = None,
+    callbacks: Sequence[Callback] = (),
+    progressbar: bool = True,
+) -> xr.DataTree:
+    r"""Sample the posterior with microcanonical dynamics, whose speed never changes.
+
+    The momentum u keeps length 1 and turns towards the gradient,
+
+    .. math::
+        \dot\theta = u, \qquad
+        \dot u = (I - u u^\top) \, \nabla \log p(\theta) / (D - 1),
+
+    with noise that makes it forget its direction over a length L (Robnik et al. 2023, eq. 2 and
+    sec. 3). ``adjusted`` accepts or rejects the end of a few steps, so that the draws have the
+    posterior as their limit; without it nothing is rejected, and the step size is held so small
+    that the energy error of a step has a variance of 5e-4 per dimension: the bias is small, not
+    zero. Step size, L and a diagonal mass matrix are BlackJAX's, found in ``tune`` iterations.
+
+    Started from the members of an ensemble (``start=fit_ensemble(...)``), the unadjusted sampler is
+    the method of Sommer et al. (2025), there called MILE.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        Any model with at least two parameters, without discrete free variables or
+        ``pm.Minibatch`` data.
+    adjusted : bool
+    draws, tune : int
+        Kept draws and iterations of the warm-up, per chain.
+    thin : int
+        Iterations per kept draw.
+    {chains}
+    target_accept : float
+        Mean acceptance that the step size of the adjusted sampler aims at.
+    {seed}
+    {start}
+        By default as for :func:`sample_nuts`.
+    dtype : {"float64", "float32"}
+    {cores}
+    {callbacks}
+    {progressbar}
+
+    Returns
+    -------
+    xarray.DataTree
+        ``posterior`` (chain, draw, ...) and ``sample_stats``: ``lp`` (log density on the
+        unconstrained space), ``step_size``, ``L``, ``diverging``, and ``acceptance_rate`` or
+        ``energy_error`` (nats, of the last step).
+    {interrupted}
+
+    Raises
+    ------
+    ImportError
+        If BlackJAX is missing.
+    ValueError, TypeError
+        For an argument out of range, a model with one parameter, or a log density that is not
+        finite at the start.
+    """
+    blackjax = blackjax_for("sample_mclmc")
+    if not isinstance(adjusted, bool | np.bool_):
+        raise TypeError(f"adjusted must be True or False, got {adjusted!r}")
+    draws, tune, thin = (
+        positive_int(name, value)
+        for name, value in (("draws", draws), ("tune", tune), ("thin", thin))
+    )
+    chains, seed, dtype = chain_count(chains), seed_int(seed), float_dtype(dtype)
+    target_accept = acceptance_target(target_accept)
+    density = full_data_density(model, "MCLMC")
+    if density.size < 2:
+        raise ValueError("model must have at least two parameters for MCLMC, got 1")
+    clock = time.perf_counter()
+    with precision(dtype):
+        data = tuple(jnp.asarray(a) for a in density.data)
+        begin, warm_up, advance = _compiled(
+            blackjax, density, data, adjusted=bool(adjusted), tune=tune, thin=thin,
+            target_accept=target_accept,
+        )  # fmt: skip
+        compile_seconds = time.perf_counter() - clock
+        keys = jax.random.split(jax.random.key(seed), chains)
+
+        def at(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            state = begin(jnp.asarray(theta, dtype), keys[0], data)
+            return float(state.logdensity), np.asarray(state.logdensity_grad)
+
+        points = starting_points(density, start, chains, seed=seed, evaluate=at)
+    n_blocks = -(-draws // BLOCK)
+
+    def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
+        first, second, *rest = jax.random.split(keys[number], n_blocks + 2)
+        state = begin(jnp.asarray(points[number], dtype), first, data)
+        state, parameters = jax.block_until_ready(warm_up(state, second, data))
+        yield None
+        for key in rest:
+            state, out = advance(state, key, parameters, data)
+            yield {name: np.asarray(value) for name, value in out.items()}
+
+    settings = {
+        "adjusted": bool(adjusted), "draws": draws, "tune": tune, "thin": thin, "chains": chains,
+        "target_accept": target_accept, "dtype": dtype,
+    }  # fmt: skip
+    run = run_chains(
+        chain, density, method="mclmc", settings=settings, label="MCLMC",
+        iterations=(1 + n_blocks) * BLOCK, dtype=dtype, cores=cores, callbacks=callbacks,
+        progressbar=progressbar,
+    )  # fmt: skip
+    return run.result(
+        density, draws=draws, method="mclmc", seed=seed, settings=settings,
+        compile_seconds=compile_seconds,
+        problems=lambda stats: _problems(stats, density.size, target_accept),
+    )  # fmt: skip
+
+
+def _steps(key: jax.Array, mean: jax.Array) -> jax.Array:
+    """Leapfrog steps of one proposal: uniform from 1 to twice the mean, less one."""
+    return jnp.ceil(jax.random.uniform(key) * (2 * mean - 1)).astype(int)
+
+
+def _compiled(
+    blackjax: ModuleType, density: LogDensity, data: tuple, *, adjusted: bool, tune: int, thin: int,
+    target_accept: float,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """First state, warm-up, and a block of BLOCK draws, compiled."""
+    if adjusted:
+        kernel = blackjax.mcmc.adjusted_mclmc_dynamic.build_kernel(integration_steps_fn=_steps)
+    else:
+        kernel = blackjax.mcmc.mclmc.build_kernel()
+
+    def log_density(theta: jax.Array, data: tuple) -> jax.Array:
+        return density.log_prior(theta, data) + density.log_likelihood(theta, data)
+
+    def begin(theta: jax.Array, key: jax.Array, data: tuple) -> Any:
+        if adjusted:
+            init = blackjax.mcmc.adjusted_mclmc_dynamic.init
+            return init(theta, lambda t: log_density(t, data), key)
+        return blackjax.mcmc.mclmc.init(theta, lambda t: log_density(t, data), key)
+
+    def warm_up(state: Any, key: jax.Array, data: tuple) -> tuple:
+        target = given_data(log_density, state.position, data)
+        if adjusted:
+            state, parameters, _ = blackjax.adjusted_mclmc_find_L_and_step_size(
+                kernel, target, round(tune / 0.6), state, key, target_accept, frac_tune1=0.3,
+                frac_tune2=0.3, target_num_integration_steps=MEAN_STEPS,
+            )  # fmt: skip
+        else:
+            state, parameters, _ = blackjax.mclmc_find_L_and_step_size(
+                kernel, round(tune / 0.9), state, key, target, frac_tune1=0.3, frac_tune2=0.3,
+                frac_tune3=0.2, desired_energy_var=ENERGY_VARIANCE,
+            )  # fmt: skip
+        return state, parameters
+
+    def advance(state: Any, key: jax.Array, parameters: Any, data: tuple) -> tuple:
+        target = given_data(log_density, state.position, data)
+
+        def one(state: Any, key: jax.Array) -> tuple:
+            if adjusted:
+                state, info = kernel(
+                    key, state, target, parameters.step_size,
+                    inverse_mass_matrix=parameters.inverse_mass_matrix,
+                    integration_steps_params=(parameters.L / parameters.step_size,),
+                )  # fmt: skip
+                return state, (info.acceptance_rate, info.is_divergent)
+            state, info = kernel(
+                key, state, target, parameters.inverse_mass_matrix, parameters.L,
+                parameters.step_size,
+            )  # fmt: skip
+            return state, (info.energy_change, ~info.nonans)
+
+        def draw(state: Any, key: jax.Array) -> tuple:
+            value: Any
+            diverging: Any
+            state, (value, diverging) = jax.lax.scan(one, state, jax.random.split(key, thin))
+            name = "acceptance_rate" if adjusted else "energy_error"
+            return state, {
+                "theta": state.position, "lp": state.logdensity, "diverging": diverging.any(),
+                name: value.mean() if adjusted else value[-1],
+                "step_size": parameters.step_size, "L": parameters.L,
+            }  # fmt: skip
+
+        return jax.lax.scan(draw, state, jax.random.split(key, BLOCK))
+
+    def compile_() -> tuple[Any, Any, Any]:
+        theta, key = jnp.zeros(density.size), jax.random.key(0)
+        state = jax.eval_shape(begin, theta, key, data)
+        state_after, parameters = jax.eval_shape(warm_up, state, key, data)
+        return (
+            jax.jit(begin).lower(theta, key, data).compile(),
+            jax.jit(warm_up).lower(state, key, data).compile(),
+            jax.jit(advance).lower(state_after, key, parameters, data).compile(),
+        )
+
+    key = "mclmc", adjusted, tune, thin, target_accept, density_key(density, data)
+    return compiled_once(key, compile_)
+
+
+def _problems(stats: dict[str, np.ndarray], size: int, target: float) -> list[str]:
+    problems = divergence_problems(stats["diverging"], "Tune longer, or raise target_accept")
+    if "acceptance_rate" in stats:
+        return problems + acceptance_problems(
+            stats["acceptance_rate"], target - ACCEPTANCE_GAP,
+            f"The step size did not settle at its target of {target:.2g}: tune longer",
+        )  # fmt: skip
+    variance = stats["energy_error"].var() / size
+    if not variance < TOO_MUCH * ENERGY_VARIANCE:
+        problems.append(
+            f"The energy error of a step has a variance of {variance:.2g} per dimension, where "
+            f"{ENERGY_VARIANCE:.0e} was the aim: the draws may be biased. Tune longer, or use "
+            "adjusted=True."
+        )
+    return problems

@@ -1,0 +1,212 @@
+"""Stochastic weight averaging, Gaussian (Maddox et al. 2019), from one start or several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pymc as pm
+import xarray as xr
+
+from bnnbook.checks import (
+    batch_rows,
+    float_dtype,
+    non_negative_int,
+    positive_int,
+    positive_number,
+    seed_int,
+)
+from bnnbook.density import LogDensity, compile_log_density
+from bnnbook.density.minibatch import cut
+from bnnbook.density.start import check_start
+from bnnbook.inference.callbacks import Callback
+from bnnbook.inference.descent import Descent, compile_descent, descend, still_falling
+from bnnbook.inference.docs import with_shared_docs
+from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
+
+__all__ = ["fit_swag"]
+
+MOMENTUM = 0.9
+ADAM_RATE = 0.01
+
+
+@with_shared_docs
+def fit_swag(
+    model: pm.Model,
+    *,
+    learning_rate: float,
+    n_starts: int = 1,
+    batch_size: int | None = None,
+    tune: int = 3000,
+    steps: int = 3000,
+    collect_every: int = 50,
+    rank: int = 20,
+    draws: int = 1000,
+    start: Any = None,
+    dtype: str = "float64",
+    callbacks: Sequence[Callback] = (),
+    seed: int,
+    progressbar: bool = True,
+) -> xr.DataTree:
+    r"""Fit a normal to the iterates of stochastic gradient descent.
+
+    ``tune`` steps of Adam with a falling rate find a mode; then ``steps`` steps of gradient descent
+    with momentum 0.9 and the constant ``learning_rate``, on the negative log posterior divided by
+    N, wander around it. With their mean :math:`\bar\theta`, variances :math:`\Sigma_{diag}` and the
+    last K deviations from the running mean as columns of D, draws are (Maddox et al. 2019, eq. 1)
+
+    .. math::
+        \theta = \bar\theta + \tfrac{1}{\sqrt 2} \Sigma_{diag}^{1/2} z_1
+        + \tfrac{1}{\sqrt{2 (K - 1)}} D z_2, \qquad z_1, z_2 \sim \mathcal{N}(0, I).
+
+    The spread is that of the optimiser: it follows from ``learning_rate`` and ``batch_size``, and
+    with all rows in every batch there is none.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        Any model without discrete free variables whose data can be cut into minibatches.
+    learning_rate : float
+        Constant step size of the second phase, to be chosen on validation data.
+    n_starts : int
+        Independent runs; several are MultiSWAG (Wilson and Izmailov 2020). One chain each.
+    batch_size : int, optional
+        Rows per step, drawn with replacement; a tenth of the rows, at most 128, by default.
+    tune, steps : int
+        Steps of the two phases.
+    collect_every : int
+        Steps between two iterates that count.
+    rank : int
+        K above; at least 2 and at most the number of iterates.
+    draws : int
+        Draws per start.
+    {start}
+    dtype : {"float64", "float32"}
+    {callbacks}
+    {seed}
+    {progressbar}
+
+    Returns
+    -------
+    xarray.DataTree
+        ``posterior`` (chain, draw, ...), one chain per start; ``history`` (chain, step) of the
+        loss, the negative log posterior in nats, in the second phase; with one start
+        ``variational`` (stat: mean, sd).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range, there are fewer iterates than ``rank``, or the model cannot
+        be cut into minibatches.
+    DivergedError
+        If the loss stops being finite.
+    """
+    learning_rate = positive_number("learning_rate", learning_rate)
+    n_starts, draws = positive_int("n_starts", n_starts), positive_int("draws", draws)
+    tune, steps = non_negative_int("tune", tune), positive_int("steps", steps)
+    collect_every, rank = positive_int("collect_every", collect_every), positive_int("rank", rank)
+    seed, dtype = seed_int(seed), float_dtype(dtype)
+    kept = steps // collect_every
+    if rank < 2 or kept < rank:
+        raise ValueError(
+            f"rank must be at least 2 and at most the {kept} iterates that {steps} steps, one in "
+            f"{collect_every}, give; got {rank}"
+        )
+    density = compile_log_density(model)
+    size = max(1, min(128, density.N // 10)) if batch_size is None else batch_size
+    batches = cut(density, batch_rows(size, density.N))
+    jitter = np.inf if start is None else 0.0
+    if start is None:
+        starts = density.initial_points(n_starts, jitter=jitter, seed=seed)
+    else:
+        starts = density.given_points(start, n_starts)
+    check_start(density, starts)
+
+    def loss(theta: jax.Array, _: jax.Array, batch: tuple) -> jax.Array:
+        return -density.log_prior(theta, batch) - batches.log_likelihood(theta, batch)
+
+    def compiled(optimizer: optax.GradientTransformation) -> Any:
+        return compile_descent(
+            loss, density, batches, optimizer=optimizer, every=collect_every, dtype=dtype
+        )
+
+    settings = {
+        "learning_rate": learning_rate, "n_starts": n_starts, "batch_size": batches.sizes[0],
+        "tune": tune, "steps": steps, "collect_every": collect_every, "rank": rank,
+        "draws": draws, "dtype": dtype,
+    }  # fmt: skip
+    finding = compiled(optax.adam(optax.cosine_decay_schedule(ADAM_RATE, max(tune, 1))))
+    wandering = compiled(optax.sgd(learning_rate, momentum=MOMENTUM))
+    runs: list[Descent] = []
+    for number, point in enumerate(starts):
+        shared: dict[str, Any] = {
+            "method": "swag", "settings": settings, "progressbar": progressbar,
+            "sample": lambda theta, n: np.repeat(theta[None], n, axis=0),
+        }  # fmt: skip
+        seeds = np.random.SeedSequence([seed, number]).generate_state(2)
+        name = "SWAG" if n_starts == 1 else f"SWAG {number + 1}/{n_starts}"
+        if tune:
+            found = descend(
+                finding, point, steps=tune, seed=int(seeds[0]), label=f"{name}, mode",
+                callbacks=(), **shared,
+            )  # fmt: skip
+            point = found.theta
+            if found.ended == "interrupted":
+                break
+        run = descend(
+            wandering, point, steps=steps, seed=int(seeds[1]), label=f"{name}, average",
+            callbacks=callbacks, **shared,
+        )  # fmt: skip
+        runs.append(run)
+        if run.ended == "interrupted":
+            break
+    return _result(density, runs, settings, batches.sizes[0], seed, finding, wandering)
+
+
+def _moments(run: Descent, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean (D,), sds (D,) and the last deviations from the running mean (K, D)."""
+    iterates = run.iterates
+    if len(iterates) < 2:
+        raise KeyboardInterrupt("interrupted before there were two iterates to average")
+    running = np.cumsum(iterates, axis=0) / np.arange(1, len(iterates) + 1)[:, None]
+    return running[-1], iterates.std(axis=0), (iterates - running)[-rank:]
+
+
+def _result(
+    density: LogDensity, runs: list[Descent], settings: Mapping[str, Any], n: int, seed: int,
+    *compiled: Any,
+) -> xr.DataTree:  # fmt: skip
+    if not runs:
+        raise KeyboardInterrupt("interrupted before there was anything to average")
+    thetas, problems, groups = [], [], {}
+    for number, run in enumerate(runs):
+        mean, sd, deviations = _moments(run, settings["rank"])
+        rng = np.random.default_rng([seed, number])
+        z1 = rng.normal(size=(settings["draws"], density.size))
+        z2 = rng.normal(size=(settings["draws"], len(deviations)))
+        low_rank = z2 @ deviations / np.sqrt(2 * max(len(deviations) - 1, 1))
+        thetas.append(mean + z1 * sd / np.sqrt(2) + low_rank)
+        problems += still_falling(run.losses, "more tune steps may help")
+        if len(runs) == 1:
+            total = np.sqrt(0.5 * sd**2 + (deviations**2).sum(0) / (2 * (len(deviations) - 1)))
+            groups["variational"] = value_dataset(density, {"mean": mean, "sd": total})
+    steps = min(len(run.losses) for run in runs)
+    history = xr.Dataset(
+        {"loss": (("chain", "step"), np.array([run.losses[:steps] for run in runs]))},
+        coords={"chain": np.arange(len(runs)), "step": np.arange(1, steps + 1)},
+    )
+    data = tuple(jnp.asarray(a) for a in density.data)
+    interrupted = (
+        any(run.ended == "interrupted" for run in runs) or len(runs) < settings["n_starts"]
+    )
+    return result_tree(
+        density, posterior_dataset(density, np.array(thetas), data), sample_stats={},
+        method="swag", settings=settings, seed=seed, n=n, history=history, groups=groups,
+        seconds=sum(run.seconds for run in runs), problems=list(dict.fromkeys(problems)),
+        compile_seconds=sum(c.seconds for c in compiled),
+        attrs={"interrupted": int(interrupted), "stopped": runs[-1].ended},
+    )  # fmt: skip
