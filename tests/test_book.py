@@ -88,10 +88,11 @@ def test_chapter_has_the_parts_of_the_template(notebook):
     text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
     for part in (
         "You will learn", "## Predict first", "## Setup", "## Data", "Prior predictive",
-        "Where it fails", "Changed from the source", "## Takeaways", "## Exercises",
-        "## References",
+        "Where it fails", "## Takeaways", "## Exercises", "## References",
     ):  # fmt: skip
         assert part in text, part
+    if notebook.stem[:2] in ("01", "02", "03", "04", "05"):  # those that mirror a tutorial
+        assert "Changed from the source" in text
     exercises = re.findall(r"```\{exercise\}.*\n:label: (\S+)", text)
     solutions = re.findall(r"```\{solution-start\} (\S+)", text)
     assert len(exercises) >= 4
