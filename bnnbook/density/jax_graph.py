@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytensor.tensor as pt
+from pymc.logprob.utils import CheckParameterValue, local_check_parameter_to_ninf_switch
 from pytensor.compile.mode import get_mode
 from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
@@ -41,10 +42,18 @@ def precision(dtype: Any) -> Iterator[None]:
         yield
 
 
-def jax_function(inputs: list[Variable], outputs: list[Variable]) -> Callable[..., tuple]:
-    """Rewrite a PyTensor graph for speed and stability, and turn it into a JAX function."""
+def jax_function(
+    inputs: list[Variable], outputs: list[Variable], *, check_bounds: bool = True
+) -> Callable[..., tuple]:
+    """Rewrite a PyTensor graph for speed and stability, and turn it into a JAX function.
+
+    Where a distribution checks its parameters, its log density is -inf if they are invalid, as
+    PyMC's own is, unless ``check_bounds`` is False.
+    """
     check_not_forked()
     graph = FunctionGraph(inputs=inputs, outputs=outputs, clone=True)
+    if check_bounds:
+        _invalid_as_impossible(graph)
     _drop_checks(graph)
     get_mode("JAX").excluding("local_dimshuffle_lift").optimizer.rewrite(graph)
     _drop_checks(graph)  # rewrites add their own
@@ -60,8 +69,17 @@ def jax_function(inputs: list[Variable], outputs: list[Variable]) -> Callable[..
     return call
 
 
+def _invalid_as_impossible(graph: FunctionGraph) -> None:
+    """Write a check of parameters as a switch to -inf, by PyMC's own rewrite."""
+    for node in graph.toposort():
+        if isinstance(node.op, CheckParameterValue):
+            new = local_check_parameter_to_ninf_switch.transform(graph, node)
+            if new:
+                graph.replace(node.outputs[0], new[0])
+
+
 def _drop_checks(graph: FunctionGraph) -> None:
-    """Compiled JAX code cannot raise: a value out of range shows as one that is not finite."""
+    """Compiled JAX code cannot raise: what is left are checks of shapes, which JAX makes too."""
     for node in graph.toposort():
         if isinstance(node.op, CheckAndRaise):
             graph.replace(node.outputs[0], node.inputs[0])

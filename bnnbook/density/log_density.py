@@ -12,16 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import xarray as xr
-from pymc.data import MinibatchOp
 from pymc.initial_point import make_initial_point_fn
-from pymc.logprob.basic import transformed_conditional_logp
-from pymc.variational.minibatch_rv import MinibatchRandomVariable
-from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Constant, Variable
-from pytensor.graph.replace import graph_replace
-from pytensor.graph.traversal import ancestors, graph_inputs
+from pytensor.graph.traversal import graph_inputs
 
 from bnnbook.density.jax_graph import jax_function
+from bnnbook.density.model_graph import ModelGraph, model_graph
 from bnnbook.density.starts_from_fit import named_points, unconstrained_points
 
 __all__ = ["LogDensity", "compile_log_density"]
@@ -43,15 +39,18 @@ class LogDensity:
     log_prior : function (theta, data) -> scalar
         Sum over the free variables, with the log Jacobian of their transforms if asked for.
     log_likelihood : function (theta, data) -> scalar
-        Sum over the rows given, rescaled only where the model itself carries ``total_size``.
+        Sum over the rows given, rescaled only where the model itself carries ``total_size``; with
+        the potentials that depend on data. The other potentials count as prior.
     constrain : function (theta, data) -> dict of arrays
         Free variables in the model's own space.
     pointwise : function (theta, data) -> dict of arrays
         Log likelihood of each observed variable, row by row, without the model's ``total_size``.
+    potentials : function (theta, data) -> dict of arrays
+        The potentials that depend on data, as the model has them: one number a row, or a sum.
     data_names, data : tuple
         The model's data containers and their current values; minibatches come back as full data.
     batched : tuple of bool
-        Which containers have the data axis (length N) first.
+        Which containers have the data axis first: of that length, and of its name if both have one.
     fixed_rows : bool
         Whether the likelihood also holds N rows as a constant, which no minibatch can cut.
     N : int
@@ -60,8 +59,8 @@ class LogDensity:
         Rows in the model's own ``pm.Minibatch``, if it has one.
     names, shapes : tuple
         Unconstrained value variables, in the order in which theta holds them.
-    graph : (inputs, (log prior, log likelihood))
-        The same as PyTensor variables, with the values and then the data as inputs.
+    graph : ModelGraph
+        The same as PyTensor variables.
     dims : dict
         Dimension names of the free variables; coords their labels.
     """
@@ -70,6 +69,7 @@ class LogDensity:
     log_likelihood: Callable[[Theta, tuple], Array]
     constrain: Callable[[Theta, tuple], dict[str, Array]]
     pointwise: Callable[[Theta, tuple], dict[str, Array]]
+    potentials: Callable[[Theta, tuple], dict[str, Array]]
     data_names: tuple[str, ...]
     data: tuple[np.ndarray, ...]
     batched: tuple[bool, ...]
@@ -78,7 +78,7 @@ class LogDensity:
     batch_size: int | None
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    graph: tuple[list[Variable], tuple[Variable, Variable]] = field(repr=False)
+    graph: ModelGraph = field(repr=False)
     dims: dict[str, tuple[str, ...]]
     coords: dict[str, Any]
     model: pm.Model
@@ -165,7 +165,9 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
     ----------
     model : pymc.Model
         Any model without discrete free variables. Observed values and inputs may be constants,
-        ``pm.Data`` containers or tensors of ``pm.Minibatch``.
+        ``pm.Data`` containers or tensors of ``pm.Minibatch``, and the likelihood a potential.
+        Invalid parameters have density zero as in PyMC, unless the model has
+        ``check_bounds=False``.
     jacobian : bool
         Whether the prior counts the log Jacobian of the transforms. Samplers and ADVI need it; the
         mode in the model's own parameters is found without.
@@ -175,8 +177,68 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
     TypeError
         If ``model`` is not a ``pm.Model``, or has discrete free variables (named).
     ValueError
-        If nothing is observed or nothing is free.
+        If nothing is observed, not even by a potential, or nothing is free.
     """
+    _check_model(model)
+    graph = model_graph(model, jacobian=jacobian)
+    point = model.initial_point(random_seed=0)
+    names = tuple(v.name for v in model.value_vars)
+    shapes = tuple(np.shape(point[name]) for name in names)
+    # the gradient of a split is one concatenation, that of slices a sum of padded arrays
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+
+    def function(outputs: list[Variable]) -> Callable[[Theta, tuple], tuple]:
+        call = jax_function(graph.inputs, outputs, check_bounds=model.check_bounds)
+
+        def evaluate(theta: Theta, data: tuple) -> tuple:
+            if isinstance(theta, tuple):
+                return call(*theta, *data)
+            parts = jnp.split(theta, ends)
+            pieces = (part.reshape(s) for part, s in zip(parts, shapes, strict=True))
+            return call(*pieces, *data)
+
+        return evaluate
+
+    def by_name(
+        names: list[str], outputs: list[Variable]
+    ) -> Callable[[Theta, tuple], dict[str, Array]]:
+        if not outputs:
+            return lambda _theta, _data: {}
+        evaluate = function(outputs)
+        return lambda theta, data: dict(zip(names, evaluate(theta, data), strict=True))
+
+    free_names = [rv.name for rv in model.free_RVs]
+    terms, observed = list(graph.terms), len(model.observed_RVs)
+    prior, likelihood = function([graph.prior]), function([graph.likelihood])
+    n_rows, row_dim = _rows(model, graph)
+    return LogDensity(
+        log_prior=lambda theta, data: prior(theta, data)[0],
+        log_likelihood=lambda theta, data: likelihood(theta, data)[0],
+        constrain=by_name(free_names, graph.free),
+        pointwise=by_name(terms[:observed], list(graph.terms.values())[:observed]),
+        potentials=by_name(terms[observed:], list(graph.terms.values())[observed:]),
+        data_names=graph.data_names,
+        data=graph.data,
+        batched=tuple(
+            bool(a.ndim) and len(a) == n_rows and _may_be(model, name, row_dim)
+            for name, a in zip(graph.data_names, graph.data, strict=True)
+        ),
+        fixed_rows=any(
+            isinstance(v, Constant) and np.ndim(v.data) > 0 and len(v.data) == n_rows > 1
+            for v in graph_inputs([graph.likelihood])
+        ),
+        N=n_rows,
+        batch_size=graph.batch_size,
+        names=names,
+        shapes=shapes,
+        graph=graph,
+        dims={n: tuple(model.named_vars_to_dims.get(n, ())) for n in free_names},
+        coords={k: np.asarray(v) for k, v in model.coords.items() if v is not None},
+        model=model,
+    )
+
+
+def _check_model(model: pm.Model) -> None:
     if not isinstance(model, pm.Model):
         raise TypeError(f"model must be a pymc.Model, got {type(model).__name__}")
     if model.discrete_value_vars:
@@ -186,133 +248,26 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
         raise TypeError(f"model must have no discrete free variables, got {discrete}")
     if not model.free_RVs:
         raise ValueError("model must have free variables, got none")
+    if not model.observed_RVs and not model.potentials:
+        raise ValueError("model must have observed variables, or a pm.Potential, got none")
+
+
+def _rows(model: pm.Model, graph: ModelGraph) -> tuple[int, str | None]:
+    """Length and name of the data axis: of the first observed variable, else of the data."""
     if not model.observed_RVs:
-        raise ValueError("model must have observed variables, got none")
-
-    prior = model.logp(vars=model.free_RVs, jacobian=jacobian)
-    likelihood = model.logp(vars=model.observed_RVs)
-    potentials = [term.sum() for term in model.replace_rvs_by_values(model.potentials)]
-    prior = prior + sum(potentials) if potentials else prior
-    free = model.replace_rvs_by_values(model.free_RVs)
-    dim_lengths = set(model.dim_lengths.values())
-
-    row_terms = _row_terms(model)
-    outputs = [prior, likelihood, *free, *row_terms]
-    outputs, batch_size, full = _open_minibatches(outputs)
-    shared = [v for v in graph_inputs(outputs) if isinstance(v, SharedVariable)]
-    lengths = {v: v.type.filter_variable(v.get_value()) for v in shared if v in dim_lengths}
-    if lengths:
-        outputs = graph_replace(outputs, lengths, strict=False)
-    values = list(model.value_vars)
-    containers = [
-        v for v in graph_inputs(outputs) if isinstance(v, SharedVariable) and v not in full
-    ]
-    inputs = {v: v.type() for v in containers}
-    if inputs:
-        outputs = graph_replace(outputs, inputs, strict=False)
-    all_inputs = [*values, *full.values(), *inputs.values()]
-    data = tuple(np.asarray(v.eval()) for v in full) + tuple(
-        np.asarray(v.get_value(borrow=True))
-        for v in containers  # images are large
-    )
-    data_names = tuple(v.name or f"data_{i}" for i, v in enumerate([*full, *containers]))
-    point = model.initial_point(random_seed=0)
-    names: tuple[str, ...] = tuple(v.name for v in values)
-    shapes = tuple(np.shape(point[name]) for name in names)
-    n_rows = _n_rows(model, data, full)
-    batched = tuple(bool(a.ndim) and len(a) == n_rows for a in data)
-    fixed_rows = any(
-        isinstance(v, Constant) and np.ndim(v.data) > 0 and len(v.data) == n_rows > 1
-        for v in graph_inputs([likelihood])
-    )
-
-    def split(theta: Theta) -> list[Array]:
-        if isinstance(theta, tuple):
-            return list(theta)
-        # the gradient of a split is one concatenation, that of slices a sum of padded arrays
-        ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-        parts = jnp.split(theta, ends[:-1])
-        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-    cut = 2 + len(free)
-    parts = (outputs[:1], outputs[1:2], outputs[2:cut], outputs[cut:])
-    functions = [jax_function(all_inputs, out) for out in parts]
-    free_names = [rv.name for rv in model.free_RVs]
-    return LogDensity(
-        log_prior=lambda theta, data: functions[0](*split(theta), *data)[0],
-        log_likelihood=lambda theta, data: functions[1](*split(theta), *data)[0],
-        constrain=lambda theta, data: dict(
-            zip(free_names, functions[2](*split(theta), *data), strict=True)
-        ),
-        pointwise=lambda theta, data: dict(
-            zip(
-                [rv.name for rv in model.observed_RVs],
-                functions[3](*split(theta), *data),
-                strict=True,
-            )
-        ),
-        data_names=data_names,
-        data=data,
-        batched=batched,
-        fixed_rows=fixed_rows,
-        N=n_rows,
-        batch_size=batch_size,
-        names=names,
-        shapes=shapes,
-        graph=(all_inputs, (outputs[0], outputs[1])),
-        dims={n: tuple(model.named_vars_to_dims.get(n, ())) for n in free_names},
-        coords={k: np.asarray(v) for k, v in model.coords.items() if v is not None},
-        model=model,
-    )
+        rows = [a for a in graph.data if a.ndim]
+        return (max(map(len, rows)), None) if rows else (1, None)
+    first = model.observed_RVs[0]
+    value = model.rvs_to_values[first]
+    dims = model.named_vars_to_dims.get(first.name) or model.named_vars_to_dims.get(value.name)
+    row_dim = dims[0] if dims else None
+    if graph.minibatched:
+        return len(graph.data[0]), row_dim
+    shape = np.shape(value.data) if isinstance(value, Constant) else tuple(value.shape.eval())
+    return int(shape[0]) if shape else 1, row_dim
 
 
-def _row_terms(model: pm.Model) -> list[Variable]:
-    """Log likelihood of each observed variable, row by row, not scaled by ``total_size``."""
-    plain = {
-        rv: rv.owner.inputs[0] if isinstance(rv.owner.op, MinibatchRandomVariable) else rv
-        for rv in model.basic_RVs
-    }
-    return transformed_conditional_logp(
-        [plain[rv] for rv in model.observed_RVs],
-        rvs_to_values={plain[rv]: value for rv, value in model.rvs_to_values.items()},
-        rvs_to_transforms={plain[rv]: t for rv, t in model.rvs_to_transforms.items()},
-    )
-
-
-def _n_rows(model: pm.Model, data: tuple[np.ndarray, ...], full: Mapping) -> int:
-    """Length of the data axis: of the minibatched data, else of the first observed variable."""
-    if full:
-        return len(data[0])
-    observed = model.rvs_to_values[model.observed_RVs[0]]
-    if isinstance(observed, Constant):
-        shape = np.shape(observed.data)
-    else:
-        shape = tuple(observed.shape.eval())
-    return int(shape[0]) if shape else 1
-
-
-def _open_minibatches(outputs: list[Variable]) -> tuple[list[Variable], int | None, dict]:
-    """Replace ``pm.Minibatch`` tensors by plain inputs.
-
-    Returns the outputs, the batch size, and a map from each full data tensor to its input.
-    """
-    nodes = [
-        v.owner
-        for v in ancestors(outputs)
-        if v.owner is not None and isinstance(v.owner.op, MinibatchOp)
-    ]
-    if not nodes:
-        return outputs, None, {}
-    tensors = nodes[0].inputs[:-1]
-    # a graph may hold copies of the call; its random generator tells one call from another
-    if len({node.inputs[-1] for node in nodes}) > 1:
-        raise ValueError(
-            "model must take all its minibatches from one pm.Minibatch(X, y, ...) call, "
-            "else rows are mispaired"
-        )
-    inputs = [batch.type() for batch in nodes[0].outputs[:-1]]
-    opened = {
-        batch: new for node in nodes for batch, new in zip(node.outputs[:-1], inputs, strict=True)
-    }
-    outputs = graph_replace(outputs, opened, strict=False)
-    return outputs, inputs[0].type.shape[0], dict(zip(tensors, inputs, strict=True))
+def _may_be(model: pm.Model, name: str, row_dim: str | None) -> bool:
+    """Whether a container of the right length may follow the rows, by the names of its dims."""
+    dims = model.named_vars_to_dims.get(name)
+    return not dims or None in (dims[0], row_dim) or dims[0] == row_dim

@@ -12,8 +12,9 @@ import numpy as np
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 
 from bnnbook.checks import positive_int
-from bnnbook.density.jax_graph import precision
 from bnnbook.density.log_density import LogDensity
+from bnnbook.density.row_sums import sums_over_rows
+from bnnbook.density.rows import taken
 
 __all__ = ["Minibatches", "cut"]
 
@@ -33,7 +34,9 @@ class Minibatches:
     take : function (data, rows) -> batch
         ``rows`` is a tuple of integer arrays (n_k,), one for each row axis. May be compiled.
     log_likelihood : function (theta, batch) -> scalar
-        Every observed variable times its own N_k / n_k.
+        Every observed variable, and every potential that depends on rows, times its own N_k / n_k;
+        times what the model's ``total_size`` adds to that, if it is not N_k. What is not cut, such
+        as an observed variable whose data are constants, counts once.
     """
 
     lengths: tuple[int, ...]
@@ -44,6 +47,8 @@ class Minibatches:
 
 def cut(density: LogDensity, batch_size: int | None) -> Minibatches:
     """Find the rows of the data, and check that the likelihood is a sum over them.
+
+    Rows are known by the names of dims, else by what depends on what, else by their length.
 
     Parameters
     ----------
@@ -57,111 +62,56 @@ def cut(density: LogDensity, batch_size: int | None) -> Minibatches:
         If ``batch_size`` is no integer from 1 to the rows of the data, or the model cannot be cut:
         the message names the term and what to write instead.
     """
-    _check_total_size(density)
-    lengths = _lengths(density)
     own = density.batch_size
     if own is not None:
         if batch_size not in (None, own):
             raise ValueError(f"batch_size is already {own} in the model's pm.Minibatch")
         batch_size = own
-    if batch_size is None:
-        return Minibatches(
-            lengths, lengths, lambda data, _: data, lambda t, d: _sum(density, t, d, None)
-        )
-    size = positive_int("batch_size", batch_size)
-    if size > max(lengths):
-        raise ValueError(
-            f"batch_size must be at most the {max(lengths)} rows of the data, got {size}"
-        )
+    rows = _rows(density)
+    lengths = tuple(dict.fromkeys([density.N, *rows.values()]))
+    if batch_size is not None:
+        size = positive_int("batch_size", batch_size)
+        if size > max(lengths):
+            raise ValueError(
+                f"batch_size must be at most the {max(lengths)} rows of the data, got {size}"
+            )
+    else:
+        size = max(lengths)
     sizes = tuple(min(size, length) for length in lengths)
     if sizes == lengths:
-        return cut(density, None)
-    axes = tuple(
-        lengths.index(len(a)) if a.ndim and len(a) in lengths else None for a in density.data
-    )
-
-    def take(data: tuple, rows: tuple) -> tuple:
-        return tuple(
-            a if k is None else jnp.asarray(a)[rows[k]] for a, k in zip(data, axes, strict=True)
-        )
-
+        return Minibatches(lengths, lengths, lambda data, _: data, density.log_likelihood)
+    ways, along = sums_over_rows(density, lengths, sizes, rows)
     scales = {
-        rv.name: lengths[k] / sizes[k]
-        for rv in density.model.observed_RVs
-        for k in [lengths.index(_rows_of(density, rv))]
+        name: _total_size_over_rows(density, name, rows.get(name))
+        * (1.0 if k is None else lengths[k] / sizes[k])
+        for name, k in along.items()
     }
-    _check_rows(density, take, lengths)
-    return Minibatches(lengths, sizes, take, lambda t, d: _sum(density, t, d, scales))
+
+    def log_likelihood(theta: Any, batch: tuple) -> Array:
+        terms = density.pointwise(theta, batch) | density.potentials(theta, batch)
+        parts = [term.sum() * scales[name] for name, term in terms.items()]
+        return jnp.stack(parts).sum() if len(parts) > 1 else parts[0]
+
+    return Minibatches(lengths, sizes, lambda data, rows: taken(data, rows, ways), log_likelihood)
 
 
-def _sum(density: LogDensity, theta: Any, batch: tuple, scales: dict[str, float] | None) -> Array:
-    terms = density.pointwise(theta, batch)
-    parts = [term.sum() * (scales[name] if scales else 1.0) for name, term in terms.items()]
-    return jnp.stack(parts).sum() if len(parts) > 1 else parts[0]
+def _rows(density: LogDensity) -> dict[str, int]:
+    """Rows of the terms of the likelihood that are not just a sum of them."""
+    theta = jnp.zeros(density.size)
+    shapes = jax.eval_shape(
+        lambda t, d: density.pointwise(t, d) | density.potentials(t, d),
+        theta, tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in density.data),
+    )  # fmt: skip
+    return {name: shape.shape[0] for name, shape in shapes.items() if shape.ndim}
 
 
-def _rows_of(density: LogDensity, rv: Any) -> int:
-    value = density.model.rvs_to_values[rv]
-    if density.batch_size is not None:
-        return density.N
-    shape = tuple(int(s) for s in value.shape.eval())
-    return shape[0] if shape else 1
-
-
-def _lengths(density: LogDensity) -> tuple[int, ...]:
-    """Rows of each observed variable, without repetition."""
-    return tuple(dict.fromkeys(_rows_of(density, rv) for rv in density.model.observed_RVs))
-
-
-def _check_total_size(density: LogDensity) -> None:
-    """``total_size`` may only be the number of rows that the data have."""
+def _total_size_over_rows(density: LogDensity, name: str, rows: int | None) -> float:
+    """What the model's ``total_size`` scales the full data by: 1 if it is their number."""
     for rv in density.model.observed_RVs:
-        if isinstance(rv.owner.op, MinibatchRandomVariable):
-            given = [getattr(size, "data", None) for size in rv.owner.inputs[1:]]
-            rows = _rows_of(density, rv)
-            if given[0] is None or int(given[0]) != rows or any(g is not None for g in given[1:]):
-                raise ValueError(
-                    f"total_size of {rv.name} must be the {rows} rows of its data, or be left out, "
-                    f"got {[None if g is None else int(g) for g in given]}"
-                )
-
-
-def _check_rows(
-    density: LogDensity, take: Callable[[tuple, tuple], tuple], lengths: tuple[int, ...]
-) -> None:
-    """The log likelihood of each row must not depend on which other rows are with it."""
-    theta = jnp.asarray(density.initial_points(1, jitter=0.5, seed=0)[0])
-    first = [np.arange(max(1, min(2, n // 2))) for n in lengths]
-    both = [np.arange(min(len(f) + max(1, min(3, n - len(f) - 1)), n)) for f, n in zip(
-        first, lengths, strict=True)]  # fmt: skip
-    sizes = dict(zip(density.data_names, (np.shape(a) for a in density.data), strict=True))
-    with precision(np.float64):
-
-        def terms(rows: list) -> tuple[float, dict]:
-            batch = take(tuple(jnp.asarray(a) for a in density.data), tuple(rows))
-            pointwise = density.pointwise(theta, batch)
-            return float(density.log_prior(theta, batch)), pointwise
-
-        try:
-            prior, alone = terms(first)
-            prior_both, together = terms(both)
-        except (TypeError, ValueError, IndexError) as error:
-            raise ValueError(
-                "the data containers and parameters do not share one axis of rows: a batch does "
-                f"not fit; data of shapes {sizes}. {error}"
-            ) from error
-    for rv in density.model.observed_RVs:
-        k = lengths.index(_rows_of(density, rv))
-        a, b = np.asarray(alone[rv.name]), np.asarray(together[rv.name])
-        if not a.ndim or len(a) != len(first[k]) or len(b) != len(both[k]):
-            raise ValueError(
-                f"observed variable {rv.name} must be a sum over the {lengths[k]} rows of its "
-                "data, in pm.Data containers"
-            )
-        if not np.allclose(a, b[: len(a)], rtol=1e-6, atol=1e-6, equal_nan=True):
-            raise ValueError(
-                "the likelihood must be a sum over the rows of the data, but the log likelihood of "
-                f"a row of {rv.name} depends on which other rows are with it"
-            )
-    if not np.isclose(prior, prior_both, rtol=1e-6, atol=1e-6, equal_nan=True):
-        raise ValueError("the prior and potentials must not depend on the rows of the data")
+        if rv.name == name and isinstance(rv.owner.op, MinibatchRandomVariable):
+            shape = [int(n) for n in density.model.rvs_to_values[rv].shape.eval()]
+            shape[:1] = [rows or n for n in shape[:1]]  # of a pm.Minibatch all rows
+            totals = [getattr(total, "data", None) for total in rv.owner.inputs[1:]]
+            pairs = [(t, n) for t, n in zip(totals, shape, strict=True) if t is not None]
+            return float(np.prod([float(t) / n for t, n in pairs]))
+    return 1.0

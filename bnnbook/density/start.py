@@ -58,9 +58,9 @@ def check_indices(density: LogDensity) -> None:
     ValueError
         Names container, value, row and the length of what is indexed.
     """
-    inputs = density.graph[0]
-    values = inputs[: len(density.names)]
-    containers = dict(zip(density.data_names, inputs[len(density.names) :], strict=True))
+    graph = density.graph
+    values, containers = graph.inputs[: len(density.names)], graph.inputs[len(density.names) :]
     zeros = {v: np.zeros(s, v.dtype) for v, s in zip(values, density.shapes, strict=True)}
-    ranges = index_ranges(density.graph[1], containers, zeros)
+    by_name = dict(zip(density.data_names, containers, strict=True))
+    ranges = index_ranges([graph.prior, graph.likelihood], by_name, zeros)
     ranges.check(dict(zip(density.data_names, density.data, strict=True)))

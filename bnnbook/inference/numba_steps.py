@@ -22,7 +22,8 @@ ValueAndGradient = Callable[[Arrays, Arrays, float], tuple[np.ndarray, Arrays]]
 
 def numba_value_and_gradient(density: LogDensity) -> ValueAndGradient:
     """Log prior + weight * log likelihood and its gradients, by PyTensor's Numba linker."""
-    inputs, (prior, likelihood) = density.graph
+    graph = density.graph
+    inputs, prior, likelihood = graph.inputs, graph.prior, graph.likelihood
     weight = pt.dscalar("weight")
     value = prior + weight * likelihood
     values = inputs[: len(density.names)]

@@ -195,3 +195,79 @@ def test_bad_models():
         pm.Normal("obs", 0.0, 1.0, observed=COUNTS)
     with pytest.raises(ValueError, match="must have free variables"):
         compile_log_density(fixed)
+
+
+def pymcs_and_ours(model, point):
+    density = compile_log_density(model)
+    theta = np.concatenate([np.ravel(point[name]) for name in density.names]).astype(float)
+    with np.errstate(all="ignore"):
+        expected = float(model.compile_logp(mode="FAST_COMPILE")(point))
+    return expected, float(
+        density.log_prior(theta, density.data) + density.log_likelihood(theta, density.data)
+    )
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "value", "invalid"),
+    [
+        (lambda p: pm.Bernoulli("obs", p=p, observed=[1, 0, 1]), 0.4, 1.5),
+        (lambda p: pm.Normal("obs", 0.0, p, observed=COUNTS), 0.4, -1.0),
+        (lambda p: pm.Poisson("obs", p, observed=[1, 0, 2]), 0.4, -0.5),
+        (lambda p: pm.Beta("obs", p, 2.0, observed=[0.1, 0.7]), 0.4, -2.0),
+        (lambda p: pm.Categorical("obs", pt.stack([p, 1 - p]), observed=[0, 1]), 0.4, 1.2),
+        (lambda p: pm.StudentT("obs", nu=p, observed=COUNTS), 3.0, -3.0),
+        (lambda p: pm.Potential("term", pm.logp(pm.Gamma.dist(p, 1.0), 2.0)), 0.4, -0.4),
+    ],
+    ids=["bernoulli", "normal", "poisson", "beta", "categorical", "student", "potential"],
+)
+def test_invalid_parameters_are_impossible(likelihood, value, invalid):
+    with pm.Model() as model:
+        p = pm.Normal("p")
+        likelihood(p)
+    expected, got = pymcs_and_ours(model, {"p": np.array(value)})
+    assert np.isfinite(expected)
+    assert got == pytest.approx(expected, rel=1e-9)
+    expected, got = pymcs_and_ours(model, {"p": np.array(invalid)})
+    assert expected == got == -np.inf
+
+
+def test_a_model_may_leave_its_bounds_unchecked():
+    with pm.Model(check_bounds=False) as model:
+        p = pm.Normal("p")
+        pm.Bernoulli("obs", p=p, observed=[1, 1])
+    density = compile_log_density(model)
+    assert float(density.log_likelihood(jnp.array([1.5]), ())) == pytest.approx(2 * np.log(1.5))
+
+
+def test_gaps_are_imputed_as_in_pymc():
+    gaps = np.where(COUNTS > 0.5, np.nan, COUNTS)
+    with pm.Model() as model:
+        mu = pm.Data("X", X) @ pm.Normal("w", shape=2)
+        sd = pm.HalfNormal("sd")
+        with pytest.warns(UserWarning, match="imputed"):
+            pm.Normal("obs", mu, sd, observed=gaps)
+    point = {
+        name: np.random.default_rng(1).normal(size=np.shape(value))
+        for name, value in model.initial_point().items()
+    }
+    expected, got = pymcs_and_ours(model, point)
+    assert got == pytest.approx(expected, rel=1e-9)
+
+
+def test_potentials_on_data_are_likelihood_and_others_prior():
+    with pm.Model() as model:
+        w = pm.Normal("w")
+        scale = pm.Data("scale", 2.0)  # one number: no rows
+        pm.Potential("soft", -scale * w**2)
+        pm.Potential("fit", -((pm.Data("y", COUNTS) - w) ** 2))
+    density = compile_log_density(model)
+    theta = jnp.array([0.7])
+    assert density.N == N
+    got = float(density.log_likelihood(theta, density.data))
+    assert got == pytest.approx(-((COUNTS - 0.7) ** 2).sum(), rel=1e-6)
+    got = float(density.log_prior(theta, density.data))
+    assert got == pytest.approx(stats.norm.logpdf(0.7) - 2 * 0.7**2, rel=1e-6)
+    assert density.pointwise(theta, density.data) == {}
+    np.testing.assert_allclose(
+        density.potentials(theta, density.data)["fit"], -((COUNTS - 0.7) ** 2), rtol=1e-5
+    )
