@@ -107,7 +107,8 @@ def of_a_minibatch(total_size):
     ],
     ids=[
         "two likelihoods", "potential by row", "potential alone", "rows by number",
-        "centres with dims", "centres by trial", "rows last", "prior", "two lengths in one", "pm.Minibatch",
+        "centres with dims", "centres by trial", "rows last", "prior", "two lengths in one",
+        "pm.Minibatch",
     ],
 )  # fmt: skip
 def test_gradients_over_a_partition_are_the_full_one(build, lengths):
