@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-__all__ = ["frame_labels", "is_frame", "label_codes", "missing_row", "real_array", "real_matrix"]
+__all__ = [
+    "exact_array",
+    "frame_labels",
+    "is_frame",
+    "label_codes",
+    "missing_row",
+    "real_array",
+    "real_matrix",
+]
 
 
 def is_frame(value: Any) -> bool:
@@ -98,6 +107,22 @@ def real_array(name: str, value: Any, *, where: str = "") -> np.ndarray:
     return result
 
 
+def exact_array(name: str, value: Any, *, where: str = "") -> np.ndarray:
+    """:func:`real_array`, but integers and booleans keep their dtype."""
+    row = missing_row(value)
+    if row is not None:
+        raise ValueError(f"{name} must be finite, got a missing value in row {row}{where}")
+    array = _as_array(name, value)
+    if array.dtype.kind == "O":
+        flat = array.ravel().tolist()
+        booleans = [isinstance(v, bool | np.bool_) for v in flat]
+        whole = [isinstance(v, numbers.Integral) for v in flat]
+        if flat and (all(booleans) or (all(whole) and not any(booleans))):
+            found = np.array(flat).reshape(array.shape)
+            array = found if found.dtype.kind in "iub" else array
+    return array if array.dtype.kind in "iub" else real_array(name, array, where=where)
+
+
 def missing_row(value: Any) -> int | None:
     """First row of a missing value in a masked array or a nullable column, None without one."""
     if isinstance(value, np.ma.MaskedArray):
@@ -131,7 +156,8 @@ def label_codes(name: str, value: Any) -> tuple[np.ndarray, list[Any] | None]:
     row = missing_row(value)
     if row is not None:
         raise ValueError(f"{name} must have a label in every row, got a missing value in row {row}")
-    array = _as_array(name, value)
+    listed = isinstance(value, list | tuple)  # of which NumPy would make one kind of labels of two
+    array = _listed(name, value) if listed else _as_array(name, value)
     if array.dtype.kind == "O":
         array = _plain_labels(name, array)
     categories = np.asarray(getattr(getattr(value, "dtype", None), "categories", None))
@@ -159,6 +185,7 @@ def _as_array(name: str, value: Any) -> np.ndarray:
 def _numbers(name: str, array: np.ndarray, where: str) -> np.ndarray:
     """An array of Python objects in float64, if all are real numbers."""
     result = np.empty(array.shape, dtype=np.float64)
+    v: Any
     for index, v in np.ndenumerate(array):
         if not isinstance(v, numbers.Real | Decimal | np.bool_):
             at = f" in row {index[0]}" if index else ""
@@ -166,18 +193,51 @@ def _numbers(name: str, array: np.ndarray, where: str) -> np.ndarray:
             raise TypeError(
                 f"{name} must be real numbers, got {type(v).__name__} {str(v)[:40]!r}{at}{column}"
             )
-        result[index] = float(v)
+        try:
+            result[index] = float(v)
+            lost = not isinstance(v, float) and np.isfinite(result[index]) and v == int(v)
+            lost = lost and int(v) != int(result[index])
+        except OverflowError:
+            lost = not math.isinf(v) if isinstance(v, numbers.Real) else True
+        if lost:
+            at = f" in row {index[0]}" if index else ""
+            column = f", column {index[1]}" if len(index) > 1 else where
+            raise TypeError(
+                f"{name} must hold numbers that float64 can hold, got {str(v)[:40]}{at}{column}"
+            )
     return result
+
+
+def _listed(name: str, value: list[Any] | tuple[Any, ...]) -> np.ndarray:
+    """A list of labels, or of lists of them, as Python objects."""
+    shape = _as_array(name, value).shape
+    array = np.empty(shape, dtype=object)
+    for index in np.ndindex(shape):
+        label: Any = value
+        for i in index:
+            label = label[i]
+        array[index] = label
+    return array
 
 
 def _plain_labels(name: str, array: np.ndarray) -> np.ndarray:
     """An array of Python objects as one of integers, booleans or strings."""
-    kinds = (str, bool | np.bool_, int | np.integer)
     flat = array.ravel().tolist()
-    for kind in kinds:
-        if all(isinstance(v, kind) for v in flat):
-            return np.array(flat).reshape(array.shape)
-    odd = next(i for i, v in enumerate(flat) if type(v) is not type(flat[0]) or v is None)
+    kinds = [_label_kind(v) for v in flat]
+    if kinds and kinds[0] is not None and kinds == [kinds[0]] * len(flat):
+        return np.array(flat).reshape(array.shape)
+    odd = next((i for i, k in enumerate(kinds) if k is None or k != kinds[0]), 0)
     raise TypeError(
         f"{name} must hold labels of one kind, strings or integers, got {flat[odd]!r} in row {odd}"
     )
+
+
+def _label_kind(label: Any) -> str | None:
+    for kind, types in (
+        ("boolean", bool | np.bool_),  # before integers, which Python's booleans are too
+        ("integer", int | np.integer),
+        ("string", str),
+    ):
+        if isinstance(label, types):
+            return kind
+    return None

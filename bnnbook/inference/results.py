@@ -20,6 +20,7 @@ from pytensor.graph.traversal import ancestors
 
 from bnnbook.checks import ConvergenceWarning
 from bnnbook.density import LogDensity
+from bnnbook.density.record import model_record
 from bnnbook.inference.report import chain_report
 
 __all__ = ["labelled", "posterior_dataset", "result_tree", "value_dataset", "variable_dims"]
@@ -28,7 +29,11 @@ PACKAGE = str(Path(__file__).parents[1])
 
 
 def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> xr.Dataset:
-    """Free variables in the model's space from unconstrained draws (chain, draw, D)."""
+    """Free variables in the model's space from unconstrained draws (chain, draw, D).
+
+    The attribute ``model``, of the dataset and of its first variable, which more operations keep,
+    has what predictions need besides (:func:`bnnbook.density.record.model_record`).
+    """
     if all(name in density.names for name in density.dims):  # no transforms: the draws as they are
         draws = density.split(thetas)
     else:
@@ -41,7 +46,10 @@ def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> x
         name: (("chain", "draw", *variable_dims(density.model, name, value.ndim - 2)), value)
         for name, value in ((name, draws[name]) for name in density.dims)
     }
-    return labelled(xr.Dataset(variables), density.model)
+    record = model_record(density.model, dict(zip(density.data_names, data, strict=True)))
+    dataset = labelled(xr.Dataset(variables, attrs={"model": record}), density.model)
+    dataset[next(iter(variables))].attrs["model"] = record
+    return dataset
 
 
 def result_tree(

@@ -184,3 +184,23 @@ def test_a_missing_group_is_named(group):
         ValueError, match="group must have a label in every row, got a missing value in row 4"
     ):
         models.hierarchical_mlp_classifier(FRAME, Y, (2,), group=group)
+
+
+def test_labels_and_numbers_in_one_list_are_not_made_one_kind():
+    for mixed in (["yes", 3] * 6, ["yes", True] * 6, [1, True] * 6, [0, "1"] * 6, ["a", None] * 6):
+        with pytest.raises(
+            TypeError, match="labels of one kind, strings or integers, got .* row 1"
+        ):
+            classifier(FRAME, mixed)
+        group = np.array(mixed, dtype=object)
+        with pytest.raises((TypeError, ValueError), match="group must h"):
+            models.hierarchical_mlp_classifier(FRAME, Y, (2,), group=group)
+
+
+@pytest.mark.parametrize("kind", [int, Decimal, Fraction, np.longdouble])
+def test_whole_numbers_that_float64_cannot_hold_are_refused(kind):
+    numbers = np.array([[kind(v)] for v in range(N)], dtype=object)
+    np.testing.assert_array_equal(classifier(numbers)["X"].get_value()[:, 0], np.arange(N))
+    numbers[4, 0] = kind(2**53) + kind(1)
+    with pytest.raises(TypeError, match=r"float64 can hold, got 9007199254740993.*row 4, column 0"):
+        classifier(numbers)

@@ -156,7 +156,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="posterior lacks w2; it has w1, w_out"):
         predictor(posterior.drop_vars("w2"), new["X"])
     with pytest.raises(
-        ValueError, match=r"variable w1 must have shape \(chain, draw\) \+ \(2, 4\), got"
+        ValueError, match=r"hidden_1 in posterior variable w1 must be \[0, 1, 2, 3\], got \[0, 1\]"
     ):
         predictor(posterior.isel(hidden_1=slice(2)), new["X"])
     with pytest.raises(ValueError, match="reduce must be None, 'mean' or a function, got 'median'"):
