@@ -189,7 +189,7 @@ def test_a_missing_group_is_named(group):
 def test_labels_and_numbers_in_one_list_are_not_made_one_kind():
     for mixed in (["yes", 3] * 6, ["yes", True] * 6, [1, True] * 6, [0, "1"] * 6, ["a", None] * 6):
         with pytest.raises(
-            TypeError, match="labels of one kind, strings or integers, got .* row 1"
+            TypeError, match=r"labels of one kind, strings or integers, got .* row 1"
         ):
             classifier(FRAME, mixed)
         group = np.array(mixed, dtype=object)
