@@ -126,7 +126,7 @@ def timed(function: Any, params: Params, v: Params, chains: int, steps: int) -> 
 
 
 def by_bnnbook(
-    model: Any, kernel: inference.Kernel, chains: int, batch: int, steps: int, backend: str = "jax"
+    model: Any, kernel: inference.Kernel, chains: int, batch: int, steps: int
 ) -> tuple[Timed, float]:
     """``sample_sgmcmc`` as a user calls it; ``seconds`` are without compiling."""
     density = inference.compile_log_density(model)
@@ -136,8 +136,7 @@ def by_bnnbook(
     def run() -> float:
         fit = inference.sample_sgmcmc(
             model, kernel, batch_size=batch, draws=1, tune=steps - 1, chains=chains, seed=0,
-            start=position, dtype="float32" if backend == "jax" else "float64", backend=backend,
-            progressbar=False,
+            start=position, dtype="float32", progressbar=False,
         )  # fmt: skip
         compiling.append(fit.attrs["compile_seconds"])
         return 1e3 * fit.attrs["seconds"] / steps
@@ -177,9 +176,6 @@ def main(repeats: int = REPEATS) -> None:
         }
         if chains == 1:
             contestants["SGLD, sample_sgmcmc"] = by_bnnbook(model, plain, 1, batch, steps)
-            contestants["SGLD, Numba, float64"] = by_bnnbook(
-                model, plain, 1, batch, steps // 5, backend="numba"
-            )
             contestants["SGLD, BlackJAX"] = by_blackjax(X, y, batch, steps)
         runs: dict[str, list[float]] = {name: [] for name in contestants}
         for _ in range(repeats):

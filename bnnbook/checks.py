@@ -13,6 +13,7 @@ __all__ = [
     "check_not_forked",
     "core_count",
     "non_negative_int",
+    "non_negative_number",
     "positive_int",
     "positive_number",
     "seed_int",
@@ -47,10 +48,23 @@ def _int_from(least: int, name: str, value: object) -> int:
 
 def positive_number(name: str, value: object) -> float:
     """Return ``value`` as a positive, finite float, or raise naming the argument."""
+    number = _number(name, value)
+    if not (np.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+    return number
+
+
+def non_negative_number(name: str, value: object) -> float:
+    """Return ``value`` as a finite float of at least 0, or raise naming the argument."""
+    number = _number(name, value)
+    if not (np.isfinite(number) and number >= 0):
+        raise ValueError(f"{name} must be finite and at least 0, got {value}")
+    return number
+
+
+def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive and finite, got {value}")
     return float(value)
 
 

@@ -103,8 +103,8 @@ def unconstrained_points(
             moved = there(*row)
             again = back(*row, *moved)
         for name, given, value, free in zip(names, row, again, moved, strict=True):
-            near = np.allclose(given, value, rtol=1e-3, atol=1e-6 * np.abs(given).max(initial=0))
-            if not (near and np.isfinite(free).all()):
+            near = 1e-6 * np.abs(given).max(initial=0)
+            if not np.isfinite(free).all() or not np.allclose(given, value, rtol=1e-3, atol=near):
                 raise ValueError(
                     f"start[{name!r}] must lie inside the support of {name}, got {given}"
                 )

@@ -14,7 +14,6 @@ from bnnbook.inference.advi import (
 from bnnbook.inference.callbacks import FitState
 from bnnbook.inference.dropout import fit_dropout
 from bnnbook.inference.hmc import sample_hmc
-from bnnbook.inference.kernels import Kernel, sghmc, sgld
 from bnnbook.inference.laplace import fit_laplace
 from bnnbook.inference.live import LivePlot, MLflowLog
 from bnnbook.inference.log_likelihood import log_likelihood
@@ -22,8 +21,16 @@ from bnnbook.inference.mclmc import sample_mclmc
 from bnnbook.inference.nuts import sample_nuts
 from bnnbook.inference.optimize import fit_ensemble, fit_map, fit_mle
 from bnnbook.inference.pathfinder import fit_pathfinder
-from bnnbook.inference.schedules import Schedule, constant, cyclical, polynomial
-from bnnbook.inference.sgmcmc import sample_sgmcmc
+from bnnbook.inference.sgmcmc import (
+    Kernel,
+    Schedule,
+    constant,
+    cyclical,
+    polynomial,
+    sample_sgmcmc,
+    sghmc,
+    sgld,
+)
 from bnnbook.inference.summaries import summary
 from bnnbook.inference.swag import fit_swag
 from bnnbook.inference.tempered import sample_tempered

@@ -23,17 +23,20 @@ from bnnbook.density import LogDensity
 from bnnbook.density.record import model_record
 from bnnbook.inference.report import chain_report
 
-__all__ = ["labelled", "posterior_dataset", "result_tree", "value_dataset", "variable_dims"]
+__all__ = [
+    "draws_dataset",
+    "labelled",
+    "posterior_dataset",
+    "result_tree",
+    "value_dataset",
+    "variable_dims",
+]
 
 PACKAGE = str(Path(__file__).parents[1])
 
 
 def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> xr.Dataset:
-    """Free variables in the model's space from unconstrained draws (chain, draw, D).
-
-    The attribute ``model``, of the dataset and of its first variable, which more operations keep,
-    has what predictions need besides (:func:`bnnbook.density.record.model_record`).
-    """
+    """Free variables in the model's space from unconstrained draws (chain, draw, D)."""
     if all(name in density.names for name in density.dims):  # no transforms: the draws as they are
         draws = density.split(thetas)
     else:
@@ -42,6 +45,15 @@ def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> x
             name: np.asarray(value).reshape((*thetas.shape[:2], *value.shape[1:]))
             for name, value in density.constrain_draws(flat, data).items()
         }
+    return draws_dataset(density, draws, data)
+
+
+def draws_dataset(density: LogDensity, draws: Mapping[str, np.ndarray], data: tuple) -> xr.Dataset:
+    """Arrays (chain, draw, ...) of the free variables with their dims and labels; no copies.
+
+    The attribute ``model``, of the dataset and of its first variable, which more operations keep,
+    has what predictions need besides (:func:`bnnbook.density.record.model_record`).
+    """
     variables = {
         name: (("chain", "draw", *variable_dims(density.model, name, value.ndim - 2)), value)
         for name, value in ((name, draws[name]) for name in density.dims)
