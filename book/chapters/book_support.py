@@ -36,6 +36,14 @@ QUICK = {
 }
 
 
+def _without_path(message: Any, category: type, *_: Any, **__: Any) -> str:
+    """A warning as the page shows it: the place in the builder's own files helps nobody."""
+    return f"{category.__name__}: {message}\n"
+
+
+warnings.formatwarning = _without_path
+
+
 def seed(base: int) -> int:
     """The chapter's seed, moved to another stream of numbers when claims are tried again."""
     return base + 10_007 * SHIFT
