@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+from pytensor.graph.basic import Variable, equal_computations
+from pytensor.graph.traversal import io_toposort
 
-from bnnbook.density.log_density import LogDensity
+if TYPE_CHECKING:
+    from bnnbook.density.log_density import LogDensity
 
-__all__ = ["compiled_once", "density_key"]
+__all__ = ["GraphKey", "compiled_once", "density_key"]
 
 MOST = 64  # functions kept; the one that was not used for longest goes first
 
@@ -37,8 +40,36 @@ def compiled_once(key: Hashable, compile_: Callable[[], Any]) -> Any:
     return made
 
 
+class GraphKey:
+    """A PyTensor graph as a key: equal to that of a graph that computes the same from its inputs.
+
+    Parameters
+    ----------
+    inputs, outputs : sequence of Variable
+    names : hashable
+        Whatever else decides the compiled code, such as the names of what it returns.
+    """
+
+    def __init__(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], names: Hashable
+    ) -> None:
+        self._inputs, self._outputs, self._names = list(inputs), list(outputs), names
+        ops = Counter(str(type(node.op)) for node in io_toposort(self._inputs, self._outputs))
+        self._hash = hash((names, frozenset(ops.items())))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, GraphKey) or self._names != other._names:
+            return False
+        try:
+            return equal_computations(self._outputs, other._outputs, self._inputs, other._inputs)
+        except (RecursionError, ValueError):  # too deep to compare; another number of outputs
+            return False
+
+
 def density_key(density: LogDensity, data: tuple) -> tuple:
     """What decides a log density's compiled code: its graph, its data's shapes, the precision."""
     shapes = tuple((array.shape, str(array.dtype)) for array in data)
-    graph = getattr(density, "key", None) or object()
-    return graph, shapes, str(jnp.result_type(float))
+    return density.key, shapes, str(jnp.result_type(float))

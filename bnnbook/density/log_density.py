@@ -16,6 +16,7 @@ from pymc.initial_point import make_initial_point_fn
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import graph_inputs
 
+from bnnbook.density.compiled import GraphKey, compiled_once, density_key
 from bnnbook.density.jax_graph import jax_function
 from bnnbook.density.model_graph import ModelGraph, model_graph
 from bnnbook.density.starts_from_fit import named_points, unconstrained_points
@@ -91,7 +92,18 @@ class LogDensity:
     @cached_property
     def constrain_draws(self) -> Callable[[Array, tuple], dict[str, Array]]:
         """``constrain`` for (draws, D) at once, compiled when it is first called."""
-        return jax.jit(jax.vmap(self.constrain, in_axes=(0, None)))
+        key = "constrain", density_key(self, self.data)
+        return compiled_once(key, lambda: jax.jit(jax.vmap(self.constrain, in_axes=(0, None))))
+
+    @cached_property
+    def key(self) -> GraphKey:
+        """Equal to that of a log density whose compiled code is the same, for other data."""
+        graph = self.graph
+        outputs = [graph.prior, graph.likelihood, *graph.free, *graph.terms.values()]
+        dims = self.model.named_vars_to_dims
+        rows = tuple(dims.get(name) for name in (*self.data_names, *graph.terms))
+        names = (self.names, self.shapes, tuple(self.dims), tuple(graph.terms), self.data_names)
+        return GraphKey(graph.inputs, outputs, (*names, rows, self.model.check_bounds))
 
     def split(self, theta: Any) -> dict[str, Any]:
         """Cut ``(..., D)`` into the value variables by name, ``(..., *shape)``."""

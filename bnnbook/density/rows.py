@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bnnbook.density.compiled import compiled_once, density_key
 from bnnbook.density.jax_graph import precision
 from bnnbook.density.log_density import LogDensity
 
@@ -47,10 +48,12 @@ def evaluated(density: LogDensity) -> Evaluate:
     """A function of the data: all terms of the likelihood and the "prior", at one point."""
     theta = density.initial_points(1, jitter=0.5, seed=0)[0]
 
-    @jax.jit
-    def at(theta: Array, data: tuple) -> dict[str, Array]:
+    def all_terms(theta: Array, data: tuple) -> dict[str, Array]:
         terms = density.pointwise(theta, data) | density.potentials(theta, data)
         return terms | {"": density.log_prior(theta, data)}
+
+    key = "all terms", density_key(density, density.data)
+    at = compiled_once(key, lambda: jax.jit(all_terms))
 
     def evaluate(data: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         with precision(np.float64):

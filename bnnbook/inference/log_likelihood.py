@@ -11,6 +11,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 from pytensor.compile import SharedVariable
+from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import graph_inputs
 
@@ -130,7 +131,9 @@ def _blocks(
 
         return jax.jit(blocks).lower(first, data).compile()
 
-    evaluate = compiled_once(("log likelihood", size, density_key(density, data)), compile_)
+    # data on which the transforms depend are constants of the compiled code
+    own = object() if _shared(_transformed(density.model)[1]) else None
+    evaluate = compiled_once(("log likelihood", size, own, density_key(density, data)), compile_)
     pieces: dict[str, list[np.ndarray]] = {}
     for start in range(0, total, size):
         # the last block starts early instead of being shorter: one shape, one compilation
@@ -141,16 +144,25 @@ def _blocks(
     return {name: np.concatenate(parts) for name, parts in pieces.items()}
 
 
-def _unconstrained(model: pm.Model) -> Any:
-    """The free variables' values under their transforms, as a JAX function."""
+def _transformed(model: pm.Model) -> tuple[list[Variable], list[Variable]]:
+    """The free variables, and their values under their transforms."""
     values = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
     moved = []
     for rv, value in values.items():
         transform = model.rvs_to_transforms[rv]
         moved.append(value if transform is None else transform.forward(value, *rv.owner.inputs))
-    moved = graph_replace(moved, values, strict=False)
-    shared = [v for v in graph_inputs(moved) if isinstance(v, SharedVariable)]
+    return list(values.values()), graph_replace(moved, values, strict=False)
+
+
+def _shared(graphs: list[Variable]) -> list[SharedVariable]:
+    return [v for v in graph_inputs(graphs) if isinstance(v, SharedVariable)]
+
+
+def _unconstrained(model: pm.Model) -> Any:
+    """The free variables' values under their transforms, as a JAX function."""
+    values, moved = _transformed(model)
+    shared = _shared(moved)
     if shared:
         constants = {v: v.type.filter_variable(v.get_value()) for v in shared}
         moved = graph_replace(moved, constants, strict=False)
-    return jax_function(list(values.values()), moved)
+    return jax_function(values, moved)
