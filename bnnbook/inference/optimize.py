@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import xarray as xr
-from scipy import optimize
 
 from bnnbook.checks import DivergedError, positive_int, seed_int
-from bnnbook.density import LogDensity, compile_log_density
-from bnnbook.inference.callbacks import Callback, FitState, Reporter
-from bnnbook.inference.progress import progress_bar
+from bnnbook.density import (
+    LogDensity,
+    check_indices,
+    check_start,
+    compile_log_density,
+    precision,
+)
+from bnnbook.inference.callbacks import Callback, Reporter
+from bnnbook.inference.docs import with_shared_docs
+from bnnbook.inference.held_out import HeldOut, hold_out
+from bnnbook.inference.point_fit import Objective, PointFit, fit_from
+from bnnbook.inference.progress import Update, note, progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree
+from bnnbook.inference.verdict import collapsed_noise
 
 __all__ = ["fit_ensemble", "fit_map", "fit_mle"]
 
+MAX_STEPS = 2000
 
+
+@with_shared_docs
 def fit_mle(
     model: pm.Model,
     *,
     n_starts: int = 1,
-    max_steps: int = 2000,
+    max_steps: int = MAX_STEPS,
     callbacks: Sequence[Callback] = (),
     seed: int,
     progressbar: bool = True,
@@ -35,32 +47,36 @@ def fit_mle(
 
     With separable data a network's likelihood has no maximum: weights grow until ``max_steps``.
     See :func:`fit_map` for the rest.
+
+    Parameters
+    ----------
+    model : pymc.Model
+    n_starts, max_steps : int
+    {callbacks}
+    {seed}
+    {progressbar}
     """
+    settings = {"n_starts": n_starts, "max_steps": max_steps, "jacobian": False}
     return _fit(
-        model,
-        "mle",
-        1,
-        n_starts,
-        max_steps,
-        seed,
-        progressbar,
-        callbacks,
-        prior=False,
-        jacobian=False,
+        model, "mle", settings, 1, n_starts, max_steps, callbacks, seed, progressbar, prior=False
     )
 
 
+@with_shared_docs
 def fit_map(
     model: pm.Model,
     *,
     n_starts: int = 1,
-    max_steps: int = 2000,
+    max_steps: int = MAX_STEPS,
     jacobian: bool = False,
     callbacks: Sequence[Callback] = (),
     seed: int,
     progressbar: bool = True,
 ) -> xr.DataTree:
     """Maximise log prior + log likelihood with L-BFGS (Liu and Nocedal 1989).
+
+    Where that stalls, as on a narrow ridge between parameters of very different scale, a model of
+    up to 256 parameters goes on with Newton's steps in a trust region.
 
     Parameters
     ----------
@@ -69,15 +85,14 @@ def fit_map(
     n_starts : int
         Starts drawn at random; the best is kept.
     max_steps : int
-        L-BFGS iterations per start.
+        Iterations per start. A result that needs more says so, see :class:`ConvergenceWarning`.
     jacobian : bool
         False gives the mode in the model's own parameters, as ``pm.find_MAP``; True the mode on
         the unconstrained space, where samplers work.
-    callbacks : sequence of ``callback(state, losses, step)``
-        Called after every L-BFGS iteration, or at their own ``every``, with a :class:`FitState` and
-        the negative log densities so far; one that raises ``StopIteration`` ends that start.
-    seed : int
-    progressbar : bool
+    {callbacks}
+        Here after every iteration; ``StopIteration`` ends one start.
+    {seed}
+    {progressbar}
 
     Returns
     -------
@@ -90,16 +105,22 @@ def fit_map(
     DivergedError
         If the density at every start is not finite.
     ValueError, TypeError
-        For an argument out of range.
+        For an argument out of range, or a log density that is not finite at a start.
     """
-    return _fit(model, "map", 1, n_starts, max_steps, seed, progressbar, callbacks, True, jacobian)
+    settings = {"n_starts": n_starts, "max_steps": max_steps, "jacobian": jacobian}
+    return _fit(
+        model, "map", settings, 1, n_starts, max_steps, callbacks, seed, progressbar,
+        jacobian=jacobian,
+    )  # fmt: skip
 
 
+@with_shared_docs
 def fit_ensemble(
     model: pm.Model,
     *,
     n_members: int = 5,
-    max_steps: int = 2000,
+    max_steps: int | None = None,
+    validation: float | None = None,
     callbacks: Sequence[Callback] = (),
     seed: int,
     progressbar: bool = True,
@@ -109,8 +130,33 @@ def fit_ensemble(
     Each member starts at its own draw from the prior. Where the data say little, members that
     stop early, after a small ``max_steps``, differ more than members that have arrived.
 
-    One member per chain, with one draw each; ``history`` has a ``chain`` axis too, padded with NaN
-    where a member finished early. See :func:`fit_map` for the rest.
+    The mode of a flexible regression may interpolate its rows, with a noise scale near zero. So
+    each member first climbs with a share of the rows held out, other rows for each. If the log
+    likelihood of those has fallen from its best, the member is the best point of that climb (early
+    stopping, Prechelt 1998); else it climbs on to the mode given all rows. A ``max_steps`` of your
+    own decides by itself when to stop, and holds out nothing unless ``validation`` asks for it.
+
+    Parameters
+    ----------
+    model : pymc.Model
+    n_members : int
+    max_steps : int, optional
+        Iterations of a member in all, 2000 by default.
+    validation : float, optional
+        Share of the rows to hold out, below 1/2; 0 holds out none. Without ``max_steps`` it is by
+        default .1, or what gives 20 rows up to .25, where an observed variable is continuous, so
+        that its density can grow without bound, and there are 20 rows that can be cut.
+    {callbacks}
+        Here after every iteration; ``StopIteration`` ends one member.
+    {seed}
+    {progressbar}
+
+    Returns
+    -------
+    xarray.DataTree
+        One member per chain, with one draw each; ``history`` has a ``chain`` axis too, padded with
+        NaN where a member finished early. ``sample_stats`` has ``stopped_early`` (1 or 0). See
+        :func:`fit_map` for the rest.
 
     Raises
     ------
@@ -118,130 +164,107 @@ def fit_ensemble(
         Also if the prior cannot be sampled, as that of ``pm.Flat``.
     """
     n_members = positive_int("n_members", n_members)
+    if max_steps is None:
+        max_steps = MAX_STEPS
+    elif validation is None:
+        validation = 0.0
+    settings = {"n_starts": n_members, "max_steps": max_steps, "jacobian": False}
     return _fit(
-        model,
-        "ensemble",
-        n_members,
-        n_members,
-        max_steps,
-        seed,
-        progressbar,
-        callbacks,
-        True,
-        False,
-        jitter=np.inf,
-    )
+        model, "ensemble", settings, n_members, n_members, max_steps, callbacks, seed, progressbar,
+        jitter=np.inf, validation=validation, holds_out=True,
+    )  # fmt: skip
 
 
 def _fit(
-    model: pm.Model, method: str, keep: int, n_starts: int, max_steps: int, seed: int,
-    progressbar: bool, callbacks: Sequence[Callback], prior: bool, jacobian: bool,
-    jitter: float = 1.0,
+    model: pm.Model, method: str, settings: dict[str, Any], keep: int, n_starts: int,
+    max_steps: int, callbacks: Sequence[Callback], seed: int, progressbar: bool, *,
+    prior: bool = True, jacobian: bool = False, jitter: float = 1.0,
+    validation: float | None = None, holds_out: bool = False,
 ) -> xr.DataTree:  # fmt: skip
-    """Run L-BFGS from every start and keep the ``keep`` best, in the order of their starts."""
+    """Climb from every start and keep the ``keep`` best, in the order of their starts."""
     n_starts, max_steps = positive_int("n_starts", n_starts), positive_int("max_steps", max_steps)
     seed = seed_int(seed)
     density = compile_log_density(model, jacobian=jacobian)
     if density.batch_size is not None:
         raise ValueError("model has pm.Minibatch data; an optimum needs the full data")
-    data = tuple(jnp.asarray(a) for a in density.data)
-
-    def negative(theta: jax.Array) -> jax.Array:
-        likelihood = density.log_likelihood(theta, data)
-        return -likelihood - density.log_prior(theta, data) if prior else -likelihood
-
-    clock = time.perf_counter()
-    compiled = jax.jit(jax.value_and_grad(negative)).lower(jnp.zeros(density.size)).compile()
-    compile_seconds = time.perf_counter() - clock
-
-    settings = {"n_starts": n_starts, "max_steps": max_steps, "jacobian": jacobian}
+    held_out = hold_out(density, validation, seed) if holds_out else None
+    if holds_out:
+        settings["validation"] = held_out.share if held_out else 0.0
     starts = density.initial_points(n_starts, jitter=jitter, seed=seed)
-    clock = time.perf_counter()
-    thetas, values, histories, interrupted = [], [], [], False
+    check_indices(density)
+    objective = Objective(density, prior=prior)
+    if not all(np.isfinite(objective.value_and_gradient(start)[0]) for start in starts):
+        check_start(density, starts)  # names what is not finite
+    clock, compiled_before = time.perf_counter(), objective.compile_seconds
+    reporters = partial(Reporter, callbacks, method=method, settings=settings)
     with progress_bar(
         method, n_starts * max_steps, show=progressbar, value_name="log density"
     ) as update:
-        for number, start in enumerate(starts):
-            trace = [(start, -np.inf, 0.0)]
-            reporter = Reporter(callbacks, method=method, settings=settings)
+        fits = _climb_from_all(objective, starts, max_steps, reporters, update, held_out, method)
+    compiled_later = objective.compile_seconds - compiled_before
+    seconds = time.perf_counter() - clock - compiled_later
+    kept = _best(fits, keep, n_starts)
+    interrupted = any(fit.ended == "interrupted" for fit in fits)
+    if interrupted:
+        done = len(fits) if keep > 1 else 1
+        note(f"{method}: interrupted in start {len(fits)} of {n_starts}; kept {done} of them")
+    stats = {"lp": np.array([[fit.value] for fit in kept])}
+    if holds_out:
+        stats["stopped_early"] = np.array([[int(fit.stopped_early)] for fit in kept])
+    with precision("float64"):
+        data = tuple(jnp.asarray(a) for a in density.data)
+        posterior = posterior_dataset(density, np.array([fit.theta for fit in kept])[:, None], data)
+    return result_tree(
+        density, posterior, sample_stats=stats, method=method, settings=settings, seed=seed,
+        n=density.N, seconds=seconds, compile_seconds=objective.compile_seconds,
+        history=_history([fit.history for fit in kept]),
+        attrs={"interrupted": int(interrupted)},
+        problems=_problems(kept, density, method, max_steps, held_out is None),
+    )  # fmt: skip
 
-            def report(
-                trace: list = trace, reporter: Reporter = reporter, done: int = number * max_steps
-            ) -> None:
-                update(done + len(trace) - 1, trace[-1][1])
-                if reporter:
-                    reporter(_state(trace, method, density), _losses(trace))
 
-            try:
-                with reporter:
-                    _climb(compiled, start, max_steps, trace, report)
-            except StopIteration:
-                pass  # a callback has seen enough of this start
-            except KeyboardInterrupt:
-                interrupted = True
-            theta = trace[-1][0]
-            thetas.append(theta)
-            values.append(-float(compiled(jnp.asarray(theta))[0]))
-            histories.append(np.array([step[1:] for step in trace[1:]]).reshape(-1, 2))
-            if interrupted:
-                break
-    seconds = time.perf_counter() - clock
+def _climb_from_all(
+    objective: Objective, starts: np.ndarray, max_steps: int, reporters: Any, update: Update,
+    held_out: HeldOut | None, method: str,
+) -> list[PointFit]:  # fmt: skip
+    fits: list[PointFit] = []
+    for number, start in enumerate(starts):
+
+        def progress(step: int, value: float, before: int = number * max_steps) -> None:
+            update(before + step, value)
+
+        member = None if held_out is None else held_out.member(number)
+        fits.append(fit_from(objective, start, max_steps, method, reporters(), progress, member))
+        if fits[-1].ended == "interrupted":
+            break
+    return fits
+
+
+def _best(fits: list[PointFit], keep: int, n_starts: int) -> list[PointFit]:
+    values = np.array([fit.value for fit in fits])
     finite = np.isfinite(values)
     if not finite.any():
         raise DivergedError(f"the log density was not finite from any of the {n_starts} starts")
-    best = np.sort(np.argsort(np.where(finite, values, -np.inf))[::-1][:keep])
-    best = best[finite[best]]
-    return result_tree(
-        density,
-        posterior_dataset(density, np.array(thetas)[best][:, None], data),
-        sample_stats={"lp": np.array(values)[best][:, None]},
-        method=method,
-        settings=settings,
-        seed=seed,
-        n=density.N,
-        seconds=seconds,
-        compile_seconds=compile_seconds,
-        history=_history([histories[i] for i in best]),
-        attrs={"interrupted": interrupted},
-    )
+    order = np.argsort(np.where(finite, values, -np.inf))[::-1][:keep]
+    return [fits[i] for i in sorted(order) if finite[i]]
 
 
-def _climb(
-    compiled: Callable[..., Any],
-    start: np.ndarray,
-    max_steps: int,
-    trace: list[tuple[np.ndarray, float, float]],
-    report: Callable[[], None],
-) -> None:
-    """Run L-BFGS, appending (theta, log density, seconds) to ``trace`` after every iteration."""
-    clock = time.perf_counter()
-
-    def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = compiled(theta)
-        return float(value), np.asarray(gradient)
-
-    def record(intermediate_result: optimize.OptimizeResult) -> None:
-        value = -float(intermediate_result.fun)
-        trace.append((intermediate_result.x.copy(), value, time.perf_counter() - clock))
-        report()
-
-    options = {"maxiter": max_steps, "maxfun": 4 * max_steps, "ftol": 1e-12, "gtol": 1e-6}
-    optimize.minimize(
-        objective, start, jac=True, method="L-BFGS-B", callback=record, options=options
-    )
-
-
-def _losses(trace: list[tuple[np.ndarray, float, float]]) -> np.ndarray:
-    return -np.array([value for _, value, _ in trace[1:]])
-
-
-def _state(
-    trace: list[tuple[np.ndarray, float, float]], method: str, density: LogDensity
-) -> FitState:
-    theta, value, seconds = trace[-1]
-    return FitState(
-        len(trace) - 1, value, seconds, method, density, lambda n: np.repeat(theta[None], n, axis=0)
-    )
+def _problems(
+    fits: list[PointFit], density: LogDensity, method: str, max_steps: int, unchecked: bool
+) -> list[str]:
+    """What kept the fits from arriving; noise too, if no rows held out have checked it."""
+    problems = []
+    short = [fit for fit in fits if fit.ended == "out of steps"]
+    if short:
+        slope = max(fit.gradient for fit in short)
+        whose = f"{len(short)} of {len(fits)} members" if method == "ensemble" else "L-BFGS"
+        problems.append(
+            f"{whose} had used all {max_steps} steps before the gradient vanished (its largest "
+            f"component is {slope:.2g}): raise max_steps, or bring the inputs to similar scales."
+        )
+    texts = (collapsed_noise(density, fit.theta) for fit in fits if unchecked)
+    collapsed = next((text for text in texts if text is not None), None)
+    return problems if collapsed is None else [*problems, collapsed]
 
 
 def _history(histories: list[np.ndarray]) -> xr.Dataset:

@@ -1,0 +1,82 @@
+"""What variational inference returns, and whether it had converged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from bnnbook.density import precision
+from bnnbook.inference.advi_loop import Run
+from bnnbook.inference.advi_step import LOG_2PI, Loop
+from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
+
+__all__ = ["advi_result"]
+
+RISING = 0.5  # nats gained over the last tenth of a run that make a rise worth a warning
+FEWEST = 20  # steps in a tenth of a run, below which nothing can be said
+
+
+def _rising(loop: Loop, elbo: np.ndarray) -> list[str]:
+    """One sentence if the ELBO rose over the last tenth, compared with the tenth before it."""
+    below = np.flatnonzero(loop.weights[: len(elbo)] < 1)
+    settled = elbo[below[-1] + 1 :] if below.size else elbo
+    size = min(len(elbo) // 10, len(settled) // 2)
+    remedy = "Take more steps (n), or larger ones (learning_rate)."
+    if size < FEWEST:
+        few = f"{len(settled):,} steps at full KL weight are too few to judge convergence by."
+        return [f"{few} {remedy}"]
+    before, after = settled[-2 * size : -size], settled[-size:]
+    gain = after.mean() - before.mean()
+    means = [part[: size // 10 * 10].reshape(10, -1).mean(axis=1) for part in (before, after)]
+    error = np.sqrt(sum(m.var(ddof=1) for m in means) / 10)
+    if gain < max(RISING, 3 * error):
+        return []
+    return [f"The ELBO rose by {gain:,.3g} nats over the last {size:,} steps. {remedy}"]
+
+
+def advi_result(
+    loop: Loop, runs: Sequence[Run], draws: int, seed: int, seconds: float, settings: dict[str, Any]
+) -> xr.DataTree:
+    """The best run as a tree, with what is to be said of all of them."""
+    density, method = loop.density, loop.method
+    finals = [run.final_elbo for run in runs]
+    best = runs[int(np.argmax(finals))]
+    if runs[-1].ended == "interrupted":  # told also if an earlier start was the better one
+        best = replace(best, ended="interrupted")
+    xi = np.random.default_rng([seed, 1]).normal(size=(draws, density.size))
+    shift = best.chol * xi if method == "advi" else xi @ best.chol.T
+    diagonal = best.chol if method == "advi" else np.diag(best.chol)
+    log_q = -0.5 * (xi**2).sum(axis=1) - 0.5 * density.size * LOG_2PI - np.log(diagonal).sum()
+    sd = best.chol if method == "advi" else np.sqrt((best.chol**2).sum(axis=1))
+    steps, rows = np.arange(1, len(best.elbo) + 1), max(loop.batches.sizes)
+    history = {
+        "elbo": ("step", best.elbo),
+        "seconds": ("step", best.seconds),
+        "data_seen": ("step", steps * rows),
+    }
+    if settings["kl_annealing"]:
+        history["kl_weight"] = ("step", loop.weights[: len(steps)])
+    variational = value_dataset(density, {"mean": best.mean, "sd": sd})
+    if method == "fullrank_advi":
+        variational["covariance"] = (("parameter", "parameter_"), best.chol @ best.chol.T)
+    with precision("float64"):
+        data = tuple(jnp.asarray(a) for a in density.data)
+        posterior = posterior_dataset(density, (best.mean + shift)[None], data)
+    compile_seconds = sum(run.compile_seconds for run in runs)
+    return result_tree(
+        density, posterior, sample_stats={"log_q": log_q[None]}, method=method, settings=settings,
+        seed=seed, n=rows, seconds=seconds - compile_seconds, compile_seconds=compile_seconds,
+        history=xr.Dataset(history, coords={"step": steps}), groups={"variational": variational},
+        attrs={
+            "stopped": best.ended,
+            "interrupted": int(best.ended == "interrupted"),
+            "final_elbo": best.final_elbo,
+            "final_elbo_by_start": finals,
+        },
+        problems=_rising(loop, best.elbo),
+    )  # fmt: skip

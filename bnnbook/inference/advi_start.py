@@ -1,0 +1,230 @@
+"""Where variational inference starts, and in which coordinates it steps.
+
+Parameters may differ in scale by factors of thousands, and lie hundreds of posterior standard
+deviations from where they start: steps of one size for all then never arrive. So, unless told how
+to step, :func:`fit_advi` first climbs the ELBO of independent normals with the noise held fixed,
+which is a plain function to maximise (Giordano, Ingram and Broderick 2024, JMLR 25(18)), and then
+steps in the coordinates of what was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from bnnbook.density import LogDensity, check_start, compiled_once, density_key, precision
+from bnnbook.inference.advi_step import Frame
+from bnnbook.inference.climb import STALLED, climb, climb_by_newton
+
+__all__ = ["MOST_PARAMETERS", "STEPS", "given_start", "mean_field_climb", "whitened"]
+
+PAIRS = 10  # of opposite noise vectors: exact for the mean of a normal posterior
+STARTS = 4  # climbs that are tried, of which the best goes on
+FIRST_STEPS = 100  # of each
+STEPS = 1500  # in all: as much work as the default number of stochastic steps
+MEMORY = 50  # iterations that L-BFGS remembers: scales differ
+MOST_PARAMETERS = 2000  # for more, such as the weights of an image network, no climb is made
+NEWTON = 64  # parameters up to which Newton's method goes on where L-BFGS stalls
+DENSE = 500  # parameters up to which full-rank steps are in the coordinates of a Hessian
+FLOORS = (0.0, 1e-4, 1e-2, 1.0)  # smallest eigenvalues of that Hessian that are tried
+
+
+def given_start(start: Any, density: LogDensity) -> tuple[np.ndarray, np.ndarray | None]:
+    """Means (D,) to start from; and, of a fit, standard deviations (D,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``start`` is neither, or of another model.
+    """
+    if not isinstance(start, Mapping) or isinstance(start, xr.DataTree):
+        return _from_fit(start, density)
+    expected = dict(zip(density.names, density.shapes, strict=True))
+    got = {name: np.shape(value) for name, value in start.items()}
+    if got != expected:
+        raise ValueError(f"start must have arrays of shapes {expected}, got {got}")
+    mean = np.concatenate([np.ravel(start[name]) for name in density.names]).astype(np.float64)
+    if not np.isfinite(mean).all():
+        raise ValueError("start must be finite, got NaN or infinity")
+    return mean, None
+
+
+def _from_fit(fit: xr.DataTree, density: LogDensity) -> tuple[np.ndarray, np.ndarray]:
+    """Variational means and standard deviations of an earlier fit, each (D,)."""
+    group = fit.children.get("variational") if isinstance(fit, xr.DataTree) else None
+    if group is None:
+        raise TypeError(
+            f"start must be a result of fit_advi or a mapping of arrays, got {type(fit).__name__}"
+        )
+    parts = []
+    for name, shape in zip(density.names, density.shapes, strict=True):
+        found = group[name].sizes if name in group else None
+        if found is None or tuple(found.values())[1:] != shape:
+            raise ValueError(
+                f"start must be a fit of the same model, with {name} of shape {shape}, got "
+                f"{sorted(map(str, group.data_vars))}"
+            )
+        parts.append(group[name].sel(stat=["mean", "sd"]).to_numpy().reshape(2, -1))
+    mean, sd = np.concatenate(parts, axis=1)
+    return mean, sd
+
+
+def mean_field_climb(
+    density: LogDensity, starts: np.ndarray, sd: float, max_steps: int
+) -> Frame | None:
+    """Means and standard deviations that maximise the ELBO at fixed noise.
+
+    Parameters
+    ----------
+    density : LogDensity
+    starts : array (S, D)
+        Means to start from. The climb that is best after a hundred iterations goes on.
+    sd : float
+        Standard deviation to start from.
+    max_steps : int
+        Iterations, over all climbs.
+
+    Returns
+    -------
+    Frame
+        With a scale of shape (D,); None if the ELBO is not finite at any start.
+    """
+    D = density.size
+    noise = _noise(D)
+    value_and_gradient = _compiled(density, "mean field", _mean_field)
+
+    def elbo(params: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = value_and_gradient(params, noise)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            return -1e250, np.zeros(2 * D)  # the line search turns back
+        return float(value), np.asarray(gradient)
+
+    tried = []
+    for start in starts:
+        first = np.append(start, np.full(D, np.log(sd)))
+        if elbo(first)[0] > -1e250:
+            steps = max(1, min(FIRST_STEPS, max_steps // len(starts)))
+            tried.append(climb(elbo, first, steps, memory=MEMORY))
+    if not tried:
+        check_start(density, starts)  # names what is not finite, if the means are to blame
+        return None
+    best = max(tried, key=lambda climbed: climbed.value)
+    left = max_steps - sum(climbed.steps for climbed in tried)
+    if left > 0 and not (best.arrived and best.gradient <= STALLED):
+        best = climb(elbo, best.theta, left, memory=MEMORY)
+        left -= best.steps
+    if left > 0 and best.gradient > STALLED and D <= NEWTON:
+        curvature = _compiled(density, "mean field hessian", _mean_field_hessian)
+        best = climb_by_newton(
+            elbo, lambda params: np.asarray(curvature(params, noise)), best.theta, left
+        )
+    return Frame(best.theta[:D], np.exp(best.theta[D:]))
+
+
+def whitened(density: LogDensity, frame: Frame) -> Frame:
+    """Coordinates in which a full-rank approximation is about a standard normal.
+
+    By the mean Hessian of the log density under independent normals, which at the best normal is
+    minus its inverse covariance (Opper and Archambeau 2009, eq. 8). Where that is not positive, or
+    nearly not, the independent normals' own scale stands in: of several bounds on the eigenvalues
+    the one with the best ELBO is taken.
+    """
+    D = density.size
+    if D > DENSE:
+        return frame
+    noise = _noise(D)
+    hessian = _compiled(density, "hessian", _mean_hessian)
+    scaled = -np.asarray(hessian(np.append(frame.centre, np.log(frame.scale)), noise))
+    scaled = frame.scale[:, None] * scaled * frame.scale
+    if not np.isfinite(scaled).all():
+        return frame
+    values, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
+    fresh = np.random.default_rng(1).normal(size=(2 * PAIRS * 5, D))
+    log_density = _compiled(density, "log densities", _log_densities)
+    best, best_elbo = frame, -np.inf
+    for floor in FLOORS:
+        kept = np.where(values > floor, values, 1.0 if floor == 0 else floor)
+        chol = np.linalg.cholesky((vectors / kept) @ vectors.T + 1e-14 * np.eye(D))
+        tried = Frame(frame.centre, frame.scale[:, None] * chol)
+        points = frame.centre + fresh @ tried.scale.T
+        elbo = float(np.mean(log_density(points, points))) + np.log(np.diag(tried.scale)).sum()
+        if elbo > best_elbo:
+            best, best_elbo = tried, elbo
+    return best
+
+
+def _noise(D: int) -> np.ndarray:
+    xi = np.random.default_rng(0).normal(size=(PAIRS, D))
+    return np.concatenate([xi, -xi])
+
+
+def _compiled(density: LogDensity, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function(log density, a, b)`` in double precision, given all the data."""
+
+    def log_density(theta: jax.Array, data: tuple) -> jax.Array:
+        if density.batch_size is None:
+            likelihood = density.log_likelihood(theta, data)
+        else:  # all rows, which the model's total_size would scale up as if they were a batch
+            likelihood = sum(term.sum() for term in density.pointwise(theta, data).values())
+        return density.log_prior(theta, data) + likelihood
+
+    def call(a: Any, b: Any, data: tuple) -> Any:
+        return function(lambda theta: log_density(theta, data), a, b)
+
+    with precision("float64"):
+        data = tuple(jnp.asarray(a) for a in density.data)
+
+    def evaluate(a: np.ndarray, b: np.ndarray) -> Any:
+        with precision("float64"):
+            key = ("advi start", kind, a.shape, b.shape, density_key(density, data))
+            compiled = compiled_once(key, lambda: jax.jit(call).lower(a, b, data).compile())
+            return compiled(a, b, data)
+
+    return evaluate
+
+
+def _mean_field(log_density: Callable[..., Any], params: jax.Array, noise: jax.Array) -> tuple:
+    """ELBO but a constant, and its gradient: one noise vector after the other, to save memory."""
+    D = noise.shape[1]
+
+    def term(params: jax.Array, xi: jax.Array) -> jax.Array:
+        return log_density(params[:D] + jnp.exp(params[D:]) * xi)
+
+    def add(total: tuple, xi: jax.Array) -> tuple:
+        value, gradient = jax.value_and_grad(term)(params, xi)
+        return (total[0] + value, total[1] + gradient), None
+
+    (value, gradient), _ = jax.lax.scan(add, (jnp.zeros(()), jnp.zeros(2 * D)), noise)
+    n = len(noise)
+    return value / n + params[D:].sum(), gradient / n + jnp.where(jnp.arange(2 * D) < D, 0.0, 1.0)
+
+
+def _mean_field_hessian(
+    log_density: Callable[..., Any], params: jax.Array, noise: jax.Array
+) -> jax.Array:
+    D = noise.shape[1]
+
+    def term(params: jax.Array, xi: jax.Array) -> jax.Array:
+        return log_density(params[:D] + jnp.exp(params[D:]) * xi)
+
+    return jax.lax.map(lambda xi: jax.hessian(term)(params, xi), noise).mean(axis=0)
+
+
+def _mean_hessian(
+    log_density: Callable[..., Any], params: jax.Array, noise: jax.Array
+) -> jax.Array:
+    D = noise.shape[1]
+
+    def add(total: jax.Array, xi: jax.Array) -> tuple:
+        return total + jax.hessian(log_density)(params[:D] + jnp.exp(params[D:]) * xi), None
+
+    return jax.lax.scan(add, jnp.zeros((D, D)), noise)[0] / len(noise)
+
+
+def _log_densities(log_density: Callable[..., Any], points: jax.Array, _: Any) -> jax.Array:
+    return jax.lax.map(log_density, points)

@@ -1,0 +1,190 @@
+"""One climb to a maximum of a log density: the objective, its trace, its callbacks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bnnbook.density import LogDensity, Minibatches, compiled_once, density_key, precision
+from bnnbook.inference.callbacks import FitState, Reporter
+from bnnbook.inference.climb import STALLED, Climb, climb, climb_by_newton
+from bnnbook.inference.held_out import Member
+
+__all__ = ["Objective", "PointFit", "fit_from"]
+
+SMALL = 256  # parameters up to which Newton's method is tried
+
+
+class PointFit(NamedTuple):
+    """Where one start has led.
+
+    ``history`` is (steps, 2): log density, seconds. ``ended`` is "arrived", "out of steps",
+    "stopped" by a callback, or "interrupted".
+    """
+
+    theta: np.ndarray
+    value: float
+    gradient: float
+    history: np.ndarray
+    ended: str
+    stopped_early: bool
+
+
+class Objective:
+    """Log likelihood, and log prior if asked for, with its gradient and Hessian, in float64.
+
+    Compiled when first needed; ``compile_seconds`` counts that.
+    """
+
+    def __init__(self, density: LogDensity, *, prior: bool) -> None:
+        self.density, self.prior, self.compile_seconds = density, prior, 0.0
+        with precision("float64"):
+            self._data = tuple(jnp.asarray(a) for a in density.data)
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """At ``theta`` (D,), given all rows."""
+        return self._call("value and gradient", jax.value_and_grad, theta, self._data, None)
+
+    def hessian(self, theta: np.ndarray) -> np.ndarray:
+        """Second derivatives (D, D) at ``theta``, given all rows."""
+        return np.asarray(self._call("hessian", jax.hessian, theta, self._data, None))
+
+    def on(
+        self, batches: Minibatches, rows: tuple[np.ndarray, ...]
+    ) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+        """Value and gradient given some rows alone, each variable's likelihood times N_k / n_k."""
+        with precision("float64"):
+            data = batches.take(self._data, tuple(jnp.asarray(r) for r in rows))
+
+        def evaluate(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            return self._call("value and gradient", jax.value_and_grad, theta, data, batches)
+
+        return evaluate
+
+    def _call(
+        self, kind: str, transform: Callable[..., Any], theta: np.ndarray, data: tuple,
+        batches: Minibatches | None,
+    ) -> Any:  # fmt: skip
+        density, prior = self.density, self.prior
+        likelihood = density.log_likelihood if batches is None else batches.log_likelihood
+        key = (kind, None if batches is None else batches.sizes)
+
+        def objective(theta: jax.Array, data: tuple) -> jax.Array:
+            value = likelihood(theta, data)
+            return value + density.log_prior(theta, data) if prior else value
+
+        with precision("float64"):
+            if key not in self._compiled:
+                clock = time.perf_counter()
+                self._compiled[key] = compiled_once(
+                    ("point fit", *key, prior, density_key(density, data)),
+                    lambda: jax.jit(transform(objective)).lower(theta, data).compile(),
+                )
+                self.compile_seconds += time.perf_counter() - clock
+            return self._compiled[key](theta, data)
+
+
+class _Trace:
+    """What a climb has passed: values and seconds, and only the last point."""
+
+    def __init__(self, start: np.ndarray) -> None:
+        self.theta, self.steps, self._clock = start, 0, time.perf_counter()
+        self._losses, self._seconds = np.empty(64), np.empty(64)
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Negative log density of each step; a view, which later steps leave as it is."""
+        return self._losses[: self.steps]
+
+    @property
+    def history(self) -> np.ndarray:
+        """Log density and seconds, (steps, 2)."""
+        return np.column_stack([-self.losses, self._seconds[: self.steps]])
+
+    def add(self, theta: np.ndarray, value: float) -> None:
+        if self.steps == len(self._losses):
+            self._losses = np.concatenate([self._losses, np.empty_like(self._losses)])
+            self._seconds = np.concatenate([self._seconds, np.empty_like(self._seconds)])
+        self._losses[self.steps] = -value
+        self._seconds[self.steps] = time.perf_counter() - self._clock
+        self.theta, self.steps = theta.copy(), self.steps + 1  # the optimiser's own is overwritten
+
+    def state(self, method: str, density: LogDensity) -> FitState:
+        theta, step = self.theta, self.steps
+        return FitState(
+            step, -float(self._losses[step - 1]), float(self._seconds[step - 1]), method, density,
+            lambda n: np.tile(theta, (n, 1)),
+        )  # fmt: skip
+
+
+def fit_from(
+    objective: Objective,
+    start: np.ndarray,
+    max_steps: int,
+    method: str,
+    reporter: Reporter,
+    progress: Callable[[int, float], None],
+    member: Member | None = None,
+) -> PointFit:
+    """Climb from ``start``, first with the rows of ``member`` held out if there is one.
+
+    ``progress`` hears of every step and its value, and so do the callbacks.
+    """
+    trace = _Trace(start)
+
+    def record(theta: np.ndarray, value: float) -> None:
+        trace.add(theta, value)
+        progress(trace.steps, value)
+        if reporter:
+            try:
+                reporter(trace.state(method, objective.density), trace.losses)
+            except StopIteration as stop:
+                raise _Stopped(*stop.args) from None
+
+    ended, slope, early = "stopped", np.nan, False
+    try:
+        with reporter:
+            try:
+                if member is not None:
+                    trace.theta, early = member.climb(objective.on, start, max_steps, record)
+                ended = "arrived"
+                if not early:
+                    found = _to_the_mode(objective, trace.theta, max_steps - trace.steps, record)
+                    trace.theta, slope = found.theta, found.gradient
+                    ended = "arrived" if found.arrived else "out of steps"
+            except _Stopped as stopped:
+                raise StopIteration(*stopped.args) from None
+    except StopIteration:
+        ended = "stopped"  # a callback has seen enough of this start
+    except KeyboardInterrupt:
+        ended = "interrupted"
+    theta = np.array(trace.theta)
+    value = float(objective.value_and_gradient(theta)[0])
+    return PointFit(theta, value, slope, trace.history, ended, early)
+
+
+class _Stopped(Exception):
+    """A callback's StopIteration on its way through SciPy, which would keep one to itself."""
+
+
+def _to_the_mode(
+    objective: Objective, theta: np.ndarray, max_steps: int,
+    record: Callable[[np.ndarray, float], None],
+) -> Climb:  # fmt: skip
+    if max_steps == 0:
+        value, gradient = objective.value_and_gradient(theta)
+        slope = float(np.abs(gradient).max())
+        return Climb(theta, float(value), 0, slope <= STALLED, slope)
+    found = climb(objective.value_and_gradient, theta, max_steps, record)
+    left = max_steps - found.steps
+    stalled = found.gradient > STALLED and np.isfinite(found.value)
+    if stalled and left > 0 and theta.size <= SMALL:
+        evaluate, hessian = objective.value_and_gradient, objective.hessian
+        found = climb_by_newton(evaluate, hessian, found.theta, left, record)
+    return found
