@@ -77,12 +77,12 @@ def fit_advi(
     5 and 9; Kingma and Ba 2015, algorithm 1): the estimator of ``pm.fit``, in one compiled loop.
 
     By default it first climbs the ELBO of independent normals with 20 fixed draws, a plain function
-    that L-BFGS and Newton's method maximise whatever the parameters' scales (Giordano, Ingram and
-    Broderick 2024), from four starts; and then steps in coordinates in which the best of these has
-    mean 0 and sd 1, or, for full rank, has a unit Hessian, with a rate that falls to 0. Any of
-    ``optimizer``, ``learning_rate``, ``initial_sd`` and ``kl_annealing`` leaves that out, and so do
-    models of more than 2,000 parameters and batches so small that the climb would cost more than
-    the steps: then m moves in the model's own unconstrained coordinates.
+    that L-BFGS maximises whatever the scales (Giordano, Ingram and Broderick 2024), from
+    four starts; and then steps in coordinates in which the best of these has mean 0 and sd 1, or,
+    for full rank, has a unit Hessian, with a rate that falls to 0. Any of ``optimizer``,
+    ``learning_rate``, ``initial_sd`` and ``kl_annealing`` leaves that out, and so do models of more
+    than 2,000 parameters and batches so small that the climb would cost more than the steps: then m
+    moves in the model's own unconstrained coordinates.
 
     Parameters
     ----------
@@ -171,6 +171,7 @@ def fit_advi(
     if optimizer or callable(learning_rate):
         settings["learning_rate"] = None
     runs: list[Run] = []
+    arrived = []
     clock = time.perf_counter()
     for number in range(n_starts):
         start_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
@@ -178,21 +179,27 @@ def fit_advi(
         reporter = Reporter(
             callbacks, method=method, settings=settings, default_every=callback_every
         )
+        arrived.append(begin.arrived)
         runs.append(run_loop(
-            loop, *begin, reporter, seed=start_seed, progressbar=progressbar,
+            loop, begin.mean, begin.sd, begin.frame, reporter, seed=start_seed,
+            progressbar=progressbar,
             label=method if n_starts == 1 else f"{method} {number + 1}/{n_starts}",
         ))  # fmt: skip
         if runs[-1].ended == "interrupted":
             break
-    return advi_result(loop, runs, draws, seed, time.perf_counter() - clock, settings)
+    return advi_result(loop, runs, arrived, draws, seed, time.perf_counter() - clock, settings)
 
 
 class _Begin(NamedTuple):
-    """Means and standard deviations (D,) to start from, in the coordinates of ``frame``."""
+    """Means and standard deviations (D,) to start from, in the coordinates of ``frame``.
+
+    ``arrived`` is whether the climb to that frame, if there was one, was over.
+    """
 
     mean: np.ndarray
     sd: np.ndarray
     frame: Frame | None
+    arrived: bool = True
 
 
 def _check_steps(optimizer: Any, learning_rate: Any) -> None:
@@ -249,17 +256,19 @@ def _begin(
 ) -> _Begin:  # fmt: skip
     """Means near the model's initial point, jittered to break a network's symmetry, or given."""
     sd = None if given is None else given[1]
-    frame = None
+    frame, arrived = None, True
     if climbs:
         if given is not None and sd is not None:
             frame = Frame(given[0], sd)
         else:
             starts = density.initial_points(STARTS, jitter=0.5, seed=seed)
             starts = starts if given is None else given[0][None]
-            frame = mean_field_climb(density, starts, initial_sd, climbs)
+            climbed = mean_field_climb(density, starts, initial_sd, climbs)
+            if climbed is not None:
+                frame, arrived = climbed
     if frame is not None:
         if method == "fullrank_advi":
             frame = whitened(density, frame)
-        return _Begin(np.zeros(density.size), np.ones(density.size), frame)
+        return _Begin(np.zeros(density.size), np.ones(density.size), frame, arrived)
     mean = density.initial_points(1, jitter=0.5, seed=seed)[0] if given is None else given[0]
     return _Begin(mean, np.full(density.size, initial_sd) if sd is None else sd, None)

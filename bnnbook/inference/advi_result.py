@@ -40,12 +40,21 @@ def _rising(loop: Loop, elbo: np.ndarray) -> list[str]:
 
 
 def advi_result(
-    loop: Loop, runs: Sequence[Run], draws: int, seed: int, seconds: float, settings: dict[str, Any]
+    loop: Loop,
+    runs: Sequence[Run],
+    arrived: Sequence[bool],
+    draws: int,
+    seed: int,
+    seconds: float,
+    settings: dict[str, Any],
 ) -> xr.DataTree:
     """The best run as a tree, with what is to be said of all of them."""
     density, method = loop.density, loop.method
     finals = [run.final_elbo for run in runs]
-    best = runs[int(np.argmax(finals))]
+    which = int(np.argmax(finals))
+    best, problems = runs[which], _rising(loop, runs[which].elbo)
+    if not arrived[which]:
+        problems.append("The climb to where the steps began was not over. Take more steps (n).")
     if runs[-1].ended == "interrupted":  # told also if an earlier start was the better one
         best = replace(best, ended="interrupted")
     xi = np.random.default_rng([seed, 1]).normal(size=(draws, density.size))
@@ -78,5 +87,5 @@ def advi_result(
             "final_elbo": best.final_elbo,
             "final_elbo_by_start": finals,
         },
-        problems=_rising(loop, best.elbo),
+        problems=problems,
     )  # fmt: skip

@@ -10,7 +10,7 @@ steps in the coordinates of what was found.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,19 +19,34 @@ import xarray as xr
 
 from bnnbook.density import LogDensity, check_start, compiled_once, density_key, precision
 from bnnbook.inference.advi_step import Frame
-from bnnbook.inference.climb import STALLED, climb, climb_by_newton
+from bnnbook.inference.climb import Climb, climb
 
-__all__ = ["MOST_PARAMETERS", "STEPS", "given_start", "mean_field_climb", "whitened"]
+__all__ = [
+    "MOST_PARAMETERS",
+    "PAIRS",
+    "STARTS",
+    "Climbed",
+    "given_start",
+    "mean_field_climb",
+    "whitened",
+]
 
 PAIRS = 10  # of opposite noise vectors: exact for the mean of a normal posterior
 STARTS = 4  # climbs that are tried, of which the best goes on
 FIRST_STEPS = 100  # of each
-STEPS = 1500  # in all: as much work as the default number of stochastic steps
+ROUND = 50  # iterations after which the units are chosen anew
+SETTLED = 0.01  # nats gained by a round, below which a climb has arrived
 MEMORY = 50  # iterations that L-BFGS remembers: scales differ
 MOST_PARAMETERS = 2000  # for more, such as the weights of an image network, no climb is made
-NEWTON = 64  # parameters up to which Newton's method goes on where L-BFGS stalls
 DENSE = 500  # parameters up to which full-rank steps are in the coordinates of a Hessian
 FLOORS = (0.0, 1e-4, 1e-2, 1.0)  # smallest eigenvalues of that Hessian that are tried
+
+
+class Climbed(NamedTuple):
+    """Independent normals, with a scale of shape (D,), and whether the climb to them was over."""
+
+    frame: Frame
+    arrived: bool
 
 
 def given_start(start: Any, density: LogDensity) -> tuple[np.ndarray, np.ndarray | None]:
@@ -76,7 +91,7 @@ def _from_fit(fit: xr.DataTree, density: LogDensity) -> tuple[np.ndarray, np.nda
 
 def mean_field_climb(
     density: LogDensity, starts: np.ndarray, sd: float, max_steps: int
-) -> Frame | None:
+) -> Climbed | None:
     """Means and standard deviations that maximise the ELBO at fixed noise.
 
     Parameters
@@ -91,8 +106,8 @@ def mean_field_climb(
 
     Returns
     -------
-    Frame
-        With a scale of shape (D,); None if the ELBO is not finite at any start.
+    Climbed
+        None if the ELBO is not finite at any start.
     """
     D = density.size
     noise = _noise(D)
@@ -108,22 +123,39 @@ def mean_field_climb(
     for start in starts:
         first = np.append(start, np.full(D, np.log(sd)))
         if elbo(first)[0] > -1e250:
-            steps = max(1, min(FIRST_STEPS, max_steps // len(starts)))
-            tried.append(climb(elbo, first, steps, memory=MEMORY))
+            steps = max(1, min(FIRST_STEPS, max_steps // (2 * len(starts))))
+            tried.append(_rounds(elbo, first, steps))
     if not tried:
         check_start(density, starts)  # names what is not finite, if the means are to blame
         return None
     best = max(tried, key=lambda climbed: climbed.value)
     left = max_steps - sum(climbed.steps for climbed in tried)
-    if left > 0 and not (best.arrived and best.gradient <= STALLED):
-        best = climb(elbo, best.theta, left, memory=MEMORY)
-        left -= best.steps
-    if left > 0 and best.gradient > STALLED and D <= NEWTON:
-        curvature = _compiled(density, "mean field hessian", _mean_field_hessian)
-        best = climb_by_newton(
-            elbo, lambda params: np.asarray(curvature(params, noise)), best.theta, left
-        )
-    return Frame(best.theta[:D], np.exp(best.theta[D:]))
+    if left > 0 and not best.arrived:
+        best = _rounds(elbo, best.theta, left)
+    return Climbed(Frame(best.theta[:D], np.exp(best.theta[D:])), best.arrived)
+
+
+def _rounds(
+    elbo: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, max_steps: int
+) -> Climb:
+    """L-BFGS, beginning anew with each parameter in units of the sd that it has by then.
+
+    It has arrived when a round gains no more than a hundredth of a nat.
+    """
+    D, params, steps = len(start) // 2, start, 0
+    value, arrived = elbo(start)[0], False
+    while steps < max_steps and not arrived:
+        unit = np.append(np.exp(params[D:]), np.ones(D))
+
+        def scaled(z: np.ndarray, at: np.ndarray = params, unit: np.ndarray = unit) -> tuple:
+            value, gradient = elbo(at + unit * z)
+            return value, unit * gradient
+
+        found = climb(scaled, np.zeros(2 * D), min(ROUND, max_steps - steps), memory=MEMORY)
+        arrived = found.value - value < SETTLED
+        params, value = params + unit * found.theta, found.value
+        steps += max(found.steps, 1)
+    return Climb(params, value, steps, arrived, np.nan)
 
 
 def whitened(density: LogDensity, frame: Frame) -> Frame:
@@ -202,17 +234,6 @@ def _mean_field(log_density: Callable[..., Any], params: jax.Array, noise: jax.A
     (value, gradient), _ = jax.lax.scan(add, (jnp.zeros(()), jnp.zeros(2 * D)), noise)
     n = len(noise)
     return value / n + params[D:].sum(), gradient / n + jnp.where(jnp.arange(2 * D) < D, 0.0, 1.0)
-
-
-def _mean_field_hessian(
-    log_density: Callable[..., Any], params: jax.Array, noise: jax.Array
-) -> jax.Array:
-    D = noise.shape[1]
-
-    def term(params: jax.Array, xi: jax.Array) -> jax.Array:
-        return log_density(params[:D] + jnp.exp(params[D:]) * xi)
-
-    return jax.lax.map(lambda xi: jax.hessian(term)(params, xi), noise).mean(axis=0)
 
 
 def _mean_hessian(
