@@ -155,7 +155,8 @@ def fit_advi(
     given = None if start is None else given_start(start, density)
     batches = cut(density, batch_size)
     own_steps = (optimizer, learning_rate, initial_sd, kl_annealing)
-    climbs = 0 if any(s is not None for s in own_steps) else _climbs(density, batches, n)
+    affordable = _climbs(density, batches, n)
+    climbs = 0 if any(s is not None for s in own_steps) else affordable
     interval = common_interval(callbacks, callback_every) if callbacks else _block(n)
     loop = Loop(
         density, method, batches, _rates(learning_rate, n, method, density.size, climbs), weights,
@@ -187,7 +188,16 @@ def fit_advi(
         ))  # fmt: skip
         if runs[-1].ended == "interrupted":
             break
-    return advi_result(loop, runs, arrived, draws, seed, time.perf_counter() - clock, settings)
+    return advi_result(
+        loop,
+        runs,
+        arrived,
+        draws,
+        seed,
+        time.perf_counter() - clock,
+        settings,
+        check=affordable > 0,
+    )
 
 
 class _Begin(NamedTuple):

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bnnbook.density import precision
+from bnnbook.density import LogDensity, precision
+from bnnbook.inference.advi_check import gain_of_a_climb
 from bnnbook.inference.advi_loop import Run
 from bnnbook.inference.advi_step import LOG_2PI, Loop
 from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
@@ -39,6 +40,17 @@ def _rising(loop: Loop, elbo: np.ndarray) -> list[str]:
     return [f"The ELBO rose by {gain:,.3g} nats over the last {size:,} steps. {remedy}"]
 
 
+def _off(density: LogDensity, run: Run) -> list[str]:
+    """One sentence if the mean is not at the optimum of the ELBO, however flat that looks."""
+    gain, error = gain_of_a_climb(density, run.mean, run.chol)
+    if gain < max(RISING, 3 * error):
+        return []
+    return [
+        f"The mean is {gain:,.3g} nats of ELBO from where it belongs. Take more steps (n), or a "
+        "learning_rate that falls to 0, or leave out your own."
+    ]
+
+
 def advi_result(
     loop: Loop,
     runs: Sequence[Run],
@@ -47,6 +59,8 @@ def advi_result(
     seed: int,
     seconds: float,
     settings: dict[str, Any],
+    *,
+    check: bool,
 ) -> xr.DataTree:
     """The best run as a tree, with what is to be said of all of them."""
     density, method = loop.density, loop.method
@@ -55,6 +69,8 @@ def advi_result(
     best, problems = runs[which], _rising(loop, runs[which].elbo)
     if not arrived[which]:
         problems.append("The climb to where the steps began was not over. Take more steps (n).")
+    if check and not problems:
+        problems = _off(density, best)
     if runs[-1].ended == "interrupted":  # told also if an earlier start was the better one
         best = replace(best, ended="interrupted")
     xi = np.random.default_rng([seed, 1]).normal(size=(draws, density.size))

@@ -26,6 +26,7 @@ __all__ = [
     "PAIRS",
     "STARTS",
     "Climbed",
+    "compiled_on_data",
     "given_start",
     "mean_field_climb",
     "whitened",
@@ -111,7 +112,7 @@ def mean_field_climb(
     """
     D = density.size
     noise = _noise(D)
-    value_and_gradient = _compiled(density, "mean field", _mean_field)
+    value_and_gradient = compiled_on_data(density, "mean field", _mean_field)
 
     def elbo(params: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = value_and_gradient(params, noise)
@@ -170,14 +171,14 @@ def whitened(density: LogDensity, frame: Frame) -> Frame:
     if D > DENSE:
         return frame
     noise = _noise(D)
-    hessian = _compiled(density, "hessian", _mean_hessian)
+    hessian = compiled_on_data(density, "hessian", _mean_hessian)
     scaled = -np.asarray(hessian(np.append(frame.centre, np.log(frame.scale)), noise))
     scaled = frame.scale[:, None] * scaled * frame.scale
     if not np.isfinite(scaled).all():
         return frame
     values, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
     fresh = np.random.default_rng(1).normal(size=(2 * PAIRS * 5, D))
-    log_density = _compiled(density, "log densities", _log_densities)
+    log_density = compiled_on_data(density, "log densities", _log_densities)
     best, best_elbo = frame, -np.inf
     for floor in FLOORS:
         kept = np.where(values > floor, values, 1.0 if floor == 0 else floor)
@@ -195,14 +196,20 @@ def _noise(D: int) -> np.ndarray:
     return np.concatenate([xi, -xi])
 
 
-def _compiled(density: LogDensity, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function(log density, a, b)`` in double precision, given all the data."""
+def compiled_on_data(
+    density: LogDensity, kind: str, function: Callable[..., Any]
+) -> Callable[..., Any]:
+    """``function(log density, a, b)`` as a function of two arrays, in double precision, compiled.
+
+    The log density is that given all the data. ``kind`` names ``function``.
+    """
 
     def log_density(theta: jax.Array, data: tuple) -> jax.Array:
         if density.batch_size is None:
             likelihood = density.log_likelihood(theta, data)
         else:  # all rows, which the model's total_size would scale up as if they were a batch
-            likelihood = sum(term.sum() for term in density.pointwise(theta, data).values())
+            terms = density.pointwise(theta, data) | density.potentials(theta, data)
+            likelihood = sum(term.sum() for term in terms.values())
         return density.log_prior(theta, data) + likelihood
 
     def call(a: Any, b: Any, data: tuple) -> Any:

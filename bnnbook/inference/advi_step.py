@@ -74,16 +74,11 @@ def cholesky(method: str, scale: Any) -> Any:
     return jnp.tril(scale, -1) + jnp.diag(jax.nn.softplus(jnp.diag(scale)))
 
 
-def _log_likelihood(loop: Loop) -> Callable[[Any, tuple], Any]:
-    own = loop.density.batch_size
-    return loop.batches.log_likelihood if loop.subsamples or own else loop.density.log_likelihood
-
-
 def compiled_steps(loop: Loop) -> Callable[..., tuple]:
     """Up to ``block`` steps on (parameters, optimiser's state), as a function to compile."""
     density, method, optimizer, dtype = loop.density, loop.method, loop.optimizer, loop.dtype
     D, block, ahead = loop.density.size, loop.block, loop.density.size <= WIDE
-    log_likelihood, batches = _log_likelihood(loop), loop.batches
+    batches = loop.batches
 
     def log_terms(params: tuple, xi: Any, batch: tuple, frame: Any) -> tuple:
         mean, scale = params
@@ -98,7 +93,7 @@ def compiled_steps(loop: Loop) -> Callable[..., tuple]:
             theta = centre + (shape * theta if shape.ndim == 1 else shape @ theta)
             log_det = log_det + jnp.log(diagonal).sum()
         log_q = -0.5 * (xi @ xi) - 0.5 * D * LOG_2PI - log_det
-        return density.log_prior(theta, batch) - log_q, log_likelihood(theta, batch)
+        return density.log_prior(theta, batch) - log_q, batches.log_likelihood(theta, batch)
 
     def objective(params: tuple, xi: Any, batch: tuple, kl_weight: Any, frame: Any) -> tuple:
         minus_kl, likelihood = log_terms(params, xi, batch, frame)
