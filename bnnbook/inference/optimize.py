@@ -155,8 +155,9 @@ def fit_ensemble(
     -------
     xarray.DataTree
         One member per chain, with one draw each; ``history`` has a ``chain`` axis too, padded with
-        NaN where a member finished early. ``sample_stats`` has ``stopped_early`` (1 or 0). See
-        :func:`fit_map` for the rest.
+        NaN where a member finished early, and holds what was climbed: the log density given the
+        rows not held out, scaled to all, then that given all rows. ``sample_stats`` has
+        ``stopped_early`` (1 or 0). See :func:`fit_map` for the rest.
 
     Raises
     ------

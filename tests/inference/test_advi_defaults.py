@@ -70,10 +70,12 @@ def test_defaults_arrive_whatever_the_scales(name, method):
 def test_fixed_steps_do_not_arrive_and_say_so():
     """Negative control: what the defaults were."""
     model, mean, covariance, _ = regression("years")
-    with pytest.warns(ConvergenceWarning, match=r"nats of ELBO from where it belongs|The ELBO rose by"):
+    with pytest.warns(
+        ConvergenceWarning, match=r"nats of ELBO from where it belongs|The ELBO rose by"
+    ):
         fit = inference.fit_advi(model, N, learning_rate=0.01, **QUIET)
     found = fit["variational"]["beta"].sel(stat="mean").to_numpy()
-    assert (abs(found - mean) > 10 * np.sqrt(np.diag(covariance))).any()
+    assert (abs(found - mean) > 2 * np.sqrt(np.diag(covariance))).any()
     assert fit.attrs["converged"] == 0
     assert "Take more steps (n)" in json.loads(fit.attrs["problems"])[0]
 
