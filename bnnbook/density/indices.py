@@ -12,6 +12,8 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import ancestors, explicit_graph_inputs
 from pytensor.tensor.subtensor import BaseSubtensor
 
+from bnnbook.density.jax_graph import jax_function
+
 __all__ = ["IndexRanges", "index_ranges"]
 
 
@@ -27,11 +29,17 @@ class IndexRanges:
         For each index, what it looks up, in words.
     evaluate : function (mapping of all containers' values) -> list of arrays
         For each index, its values and the length of the axis that they index.
+    order : tuple of str
+        All containers.
+    in_jax : function () -> function (*values of the containers, in order) -> tuple of arrays
+        The values of each index as a JAX function, for code that is kept in files.
     """
 
     names: tuple[tuple[str, ...], ...]
     indexed: tuple[str, ...]
     evaluate: Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
+    order: tuple[str, ...]
+    in_jax: Callable[[], Callable[..., tuple]]
 
     def check(self, values: Mapping[str, np.ndarray]) -> None:
         """Raise unless every index lies in its range.
@@ -114,7 +122,13 @@ def index_ranges(
     def evaluate(values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         return function(*(values[name] for name in containers), *others.values())
 
-    return IndexRanges(tuple(names), tuple(indexed), evaluate)
+    return IndexRanges(
+        names=tuple(names),
+        indexed=tuple(indexed),
+        evaluate=evaluate,
+        order=tuple(containers),
+        in_jax=lambda: jax_function(list(known), wanted[::2]),
+    )
 
 
 def _words(variable: Variable, axis: int) -> str:

@@ -3,5 +3,6 @@
 from bnnbook.predict.compiling import compile_predictor
 from bnnbook.predict.groups import new_groups
 from bnnbook.predict.predictor import Predictor
+from bnnbook.predict.saved import Saved, load, save
 
-__all__ = ["Predictor", "compile_predictor", "new_groups"]
+__all__ = ["Predictor", "Saved", "compile_predictor", "load", "new_groups", "save"]

@@ -27,7 +27,7 @@ from bnnbook.predict.inputs import Input
 from bnnbook.predict.predictor import Plan, Predictor
 from bnnbook.predict.rows import Rows, Source, find_rows
 
-__all__ = ["compile_predictor"]
+__all__ = ["compile_predictor", "data_outputs"]
 
 
 def compile_predictor(
@@ -122,7 +122,8 @@ def compile_predictor(
     call = compiled_once(key, lambda: jax.jit(_over_draws(function, [r for r, _ in order])))
     examples = {v: np.ones(p.shape, p.dtype) for v, p in zip(
         free.values(), parameters.values(), strict=True)}  # fmt: skip
-    return Predictor(plan, call, _index_check(model, index_ranges(graphs, data, examples)))
+    ranges = index_ranges(graphs, data, examples)
+    return Predictor(plan, call, _index_check(model, ranges), ranges)
 
 
 def _rows_and_function(
@@ -154,6 +155,19 @@ def _rows_and_function(
         return rows, some, function
     final, left = without(late)
     return rows, final, jax_function(left, final)
+
+
+def data_outputs(model: pm.Model) -> list[str]:
+    """The model's deterministics that depend on its data."""
+    data = set(model.data_vars)
+    return [
+        output.name
+        for output in model.deterministics
+        if any(
+            v in data or (v.owner is not None and isinstance(v.owner.op, MinibatchOp))
+            for v in ancestors([output], blockers=model.free_RVs)
+        )
+    ]
 
 
 def _free_placeholders(

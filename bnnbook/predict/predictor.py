@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from bnnbook.density import precision
+from bnnbook.density.indices import IndexRanges
 from bnnbook.predict.draws import Draws, Held, Parameter, check_record, held_values, open_draws
 from bnnbook.predict.inputs import Input, open_inputs
 
@@ -63,6 +64,7 @@ class Predictor:
     plan: Plan = field(repr=False)
     call: Callable[..., Any] = field(repr=False)
     check_indices: CheckIndices = field(repr=False)
+    ranges: IndexRanges | None = field(default=None, repr=False)
 
     @property
     def outputs(self) -> tuple[str, ...]:
