@@ -16,12 +16,13 @@ from pytensor.tensor.random.type import RandomType
 
 from bnnbook.density import LogDensity, jax_function, precision
 
-__all__ = ["function_values", "some_of"]
+__all__ = ["draw_blocks", "function_values", "some_of"]
 
 MAX_ROWS = 200  # of the data at which functions are evaluated
 LEAST_ROWS = 20
 MAX_OUTPUT = 100_000  # numbers of one deterministic at those rows
 WORK = 4e9  # multiplications, were every parameter used once for each row: about a second
+BLOCK_BYTES = 16e6  # of draws at a time, which are copied
 LEAST_DRAWS = 400  # of all chains: until then it is rows that are given up
 
 
@@ -72,7 +73,7 @@ def function_values(
             return {}, skipped
         chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
         kept = int(np.clip(WORK / work / chains, LEAST_DRAWS // chains, draws))
-        thinned = posterior.isel(draw=np.linspace(0, draws - 1, kept).astype(int))
+        thinned = posterior.isel(draw=slice(None, None, -(-draws // kept)))  # no copy
         picks = [some_of(sizes[name], max(1, most // len(looked))) for name in looked]
         values = _values(found, looked, picks, thinned, _cut(found, density, rows))
         return dict(zip(looked, values, strict=True)), skipped
@@ -86,6 +87,13 @@ def some_of(n: int, most: int) -> np.ndarray:
     if n <= most:
         return np.arange(n)
     return np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+
+
+def draw_blocks(draws: xr.Dataset | xr.DataArray) -> list[slice]:
+    """Stretches of draws (chain, draw, ...) that are small, or one draw long."""
+    n = draws.sizes["draw"]
+    each = max(1, int(n * BLOCK_BYTES / max(1, draws.nbytes)))
+    return [slice(first, first + each) for first in range(0, n, each)]
 
 
 def _deterministics(density: LogDensity) -> _Deterministics:
@@ -166,10 +174,13 @@ def _values(
 
         return jax.lax.map(one, draws)
 
-    draws = [
-        posterior[name].transpose("chain", "draw", ...).to_numpy() for name in found.parameters
-    ]
-    shape = posterior.sizes["chain"], posterior.sizes["draw"]
-    flat = [jnp.asarray(draw.reshape(-1, *draw.shape[2:])) for draw in draws]
-    values: Any = evaluate(flat, [jnp.asarray(a) for a in data], [jnp.asarray(p) for p in picks])
-    return [np.asarray(value, dtype=float).reshape(*shape, -1) for value in values]
+    inputs = [jnp.asarray(a) for a in data], [jnp.asarray(pick) for pick in picks]
+    parts = []
+    for block in draw_blocks(posterior[found.parameters]):
+        part = posterior.isel(draw=block)
+        draws = [part[name].transpose("chain", "draw", ...).to_numpy() for name in found.parameters]
+        flat = [jnp.asarray(draw.reshape(-1, *draw.shape[2:])) for draw in draws]
+        shape = posterior.sizes["chain"], part.sizes["draw"]
+        values: Any = evaluate(flat, *inputs)
+        parts.append([np.asarray(value, dtype=float).reshape(*shape, -1) for value in values])
+    return [np.concatenate(blocks, axis=1) for blocks in zip(*parts, strict=True)]

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from bnnbook.density import LogDensity
-from bnnbook.inference.functions import function_values, some_of
+from bnnbook.inference.functions import draw_blocks, function_values, some_of
 
 __all__ = [
     "acceptance_problems",
@@ -33,7 +33,7 @@ MIN_DRAWS = 100  # a chain, below which neither means anything; as pm.sample
 BFMI = 0.3  # least: Betancourt (2016), section 3; as Stan
 LEAST_MOVES = 0.05  # share of draws that differ from the one before, in a chain that is not stuck
 MAX_QUANTITIES = 100  # numbers judged: a second's work at 4,000 draws
-MAX_DRAWS = 4000  # of all chains together, evenly spread
+MAX_DRAWS = 4000  # of all chains together, every k-th
 
 REMEDY = "Run longer, or, where the posterior has modes that chains do not cross, sample_tempered"
 WEIGHTS = (
@@ -82,11 +82,12 @@ def chain_report(
             f"{MIN_DRAWS}."
         )
         return problems, {}
-    picked = np.linspace(0, n_draws - 1, min(n_draws, MAX_DRAWS // n_chains)).astype(int)
-    values, skipped = function_values(density, posterior.isel(draw=picked), MAX_QUANTITIES)
+    picked = slice(None, None, max(1, -(-n_draws * n_chains // MAX_DRAWS)))  # no copy
+    looked = posterior.isel(draw=picked)
+    values, skipped = function_values(density, looked, MAX_QUANTITIES)
     functions = bool(values)
     if not functions:
-        values = {"log density": lp[:, picked, None], **_free(posterior.isel(draw=picked))}
+        values = {"log density": lp[:, picked, None], **_free(looked)}
     judged = {}
     for name, value in values.items():
         finite = np.isfinite(value)
@@ -106,7 +107,7 @@ def chain_report(
         }
         for name, found in judged.items()
     }  # fmt: skip
-    return problems, {"variables": table, "draws": len(picked), "skipped": skipped}
+    return problems, {"variables": table, "draws": looked.sizes["draw"], "skipped": skipped}
 
 
 def share(which: np.ndarray) -> str:
@@ -182,9 +183,11 @@ def _free(posterior: xr.Dataset) -> dict[str, np.ndarray]:
     quota = max(1, MAX_QUANTITIES // max(1, len(posterior.data_vars)))
     values = {}
     for name, variable in list(posterior.data_vars.items())[:MAX_QUANTITIES]:
-        array = variable.transpose("chain", "draw", ...).to_numpy()
-        flat = array.reshape(*array.shape[:2], -1)
-        values[str(name)] = flat[..., some_of(flat.shape[-1], quota)]
+        variable = variable.transpose("chain", "draw", ...)
+        elements = some_of(int(np.prod(variable.shape[2:])), quota)
+        parts = (variable.isel(draw=block).to_numpy() for block in draw_blocks(variable))
+        picked = [part.reshape(*part.shape[:2], -1)[..., elements] for part in parts]
+        values[str(name)] = np.concatenate(picked, axis=1)
     return values
 
 

@@ -69,7 +69,8 @@ def _fallen(
 
     They have run away if their draws are ten times as hot as they should be as well, or if they
     have fallen by twenty nats for each row of data, too. One that started in a narrow peak, such
-    as a mode where a scale is nearly 0, falls by less and without such heat.
+    as a mode where a scale is nearly 0, falls by less and without such heat. Of fewer than ten
+    draws nothing is that sure.
     """
     temperature, D = job.kernel.temperature, job.density.size
     unit = COLLAPSE * max(temperature, 1.0)
@@ -88,13 +89,14 @@ def _fallen(
         told = f"its log density was {before:,.6g} once and is {now:,.6g} now"
         smaller = f"a smaller step size than {job.plan.step_size.max():.3g}"
         heat = _least_heat(stats["configurational_temperature"][row])
-        if heat > RUN_AWAY * temperature > 0:
+        sure = len(draws) >= FEWEST
+        if sure and heat > RUN_AWAY * temperature > 0:
             raise DivergedError(
                 f"chain {chain} has run away: {told}, and its draws are {heat / temperature:,.3g} "
                 f"times as hot as temperature {temperature:g} (configurational temperature). Take "
                 f"{smaller}, larger batches or control variates"
             )
-        if fall > unit * (D + job.density.N):
+        if sure and fall > unit * (D + job.density.N):
             raise DivergedError(f"chain {chain} has run away: {told}. Take {smaller}")
         fallen.append(
             f"Chain {chain} has fallen: {told}. Take {smaller}, unless it started in a peak that "

@@ -31,7 +31,8 @@ from bnnbook.inference.sgmcmc.state import call_size
 __all__ = ["sample_sgmcmc"]
 
 MAX_BYTES = 8e9  # of the whole posterior, unless the caller allows more
-BUFFERS = 4  # copies of the draws of one call on their way to their place
+BUFFERS = 3  # copies of the draws of one call on their way to their place, as measured
+TRANSFORMED = 10  # the same, if they have to be taken to the model's own space
 
 
 @with_shared_docs
@@ -188,7 +189,8 @@ def _check_size(job: Job, together: int, workers: int, max_bytes: float) -> None
     _, slots = call_size(job, together)
     buffer = slots * together * job.density.size * np.dtype(job.dtype).itemsize
     size = bytes_of_draws(job.density, job.chains, job.draws, job.dtype)
-    size += BUFFERS * workers * buffer
+    as_they_are = all(name in job.density.names for name in job.density.dims)
+    size += (BUFFERS if as_they_are else TRANSFORMED) * workers * buffer
     if size > positive_number("max_bytes", max_bytes) and job.store is None:
         raise ValueError(
             f"the draws would take {size / 1e9:.2g} GB, more than max_bytes={max_bytes / 1e9:.2g} "

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 BLOCK = 1024  # most steps in one compiled call
-BUFFER_BYTES = 16e6  # draws held inside one call
+BUFFER_BYTES = 8e6  # draws held inside one call
 ORDER_ROWS = 2**17  # rows shuffled at a time
 
 

@@ -157,3 +157,14 @@ def test_a_start_in_a_narrow_peak_is_no_divergence():
         model, inference.sgld(1e-9), start=start, draws=100, thin=1, tune=0, chains=2
     )  # fmt: skip
     assert np.isfinite(tree["posterior"]["w"]).all()
+
+
+def test_few_draws_that_have_fallen_come_back_with_a_warning(apart):
+    """As of a setting that is tried for what it does."""
+    model, start, *_ = apart
+    kernel = inference.sgld(2e-3, preconditioner="rms")
+    with pytest.warns(ConvergenceWarning, match="has fallen: its log density was"):
+        tree = sample(
+            model, kernel, start=start, tune=3000, draws=2, thin=1, chains=2, batch_size=140
+        )
+    assert tree.attrs["converged"] == 0
