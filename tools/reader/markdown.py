@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import PurePosixPath
 from typing import Any
 
+from interactive import FIGURES, QUIZZES
+
 from reader.site import Book, Link, Picture
 
-__all__ = ["Page"]
+__all__ = ["Page", "quiz"]
 
 FENCE = re.compile(r"^(?P<mark>`{3,}|:{3,})\{(?P<name>[\w:-]+)\}[ \t]*(?P<title>.*)$")
 OPTION = re.compile(r"^:(?P<name>[\w-]+):[ \t]*(?P<value>.*)$")
@@ -20,6 +23,7 @@ COMMENT = re.compile(r"[ \t]*<!--.*?-->", re.DOTALL)
 EXPLICIT = re.compile(r"^(?P<text>.*?)\s*<(?P<target>[^>]+)>$", re.DOTALL)
 FORMAT = re.compile(r"^(?P<name>.+?)(?::(?P<spec>[^:]*))?$")
 UNKNOWN = "…"
+LETTERS = "abcd"
 
 
 @dataclass
@@ -76,6 +80,10 @@ class Page:
             return []
         if name == "glue:figure":
             return self._figure(title, options, body)
+        if name == "interactive":
+            return self._interactive(title)
+        if name == "quiz":
+            return quiz(title)
         if name == "math":
             return ["$$", *body, "$$"]
         if name in ("exercise", "prf:theorem"):
@@ -96,6 +104,12 @@ class Page:
         self.pictures[f"{name}.png"] = picture.png
         alt = options.get("alt", "").replace("[", "(").replace("]", ")")
         return [f"![{alt}](attachment:{name}.png)", "", f"**{number}.** {caption}"]
+
+    def _interactive(self, name: str) -> list[str]:
+        figure = FIGURES[name]
+        page = self.book.pages.get(self.place)
+        where = f"[on the built page]({self.up}{page.address})" if page else "on the built page"
+        return [f"> **{figure['title']}** moves {where}. {figure['caption']}"]
 
     def _role(self, found: re.Match[str]) -> str:
         name, text = found["name"], found["text"]
@@ -155,6 +169,21 @@ class Page:
             elif part not in ("", "."):
                 parts.append(part)
         return "/".join(parts)
+
+
+def quiz(chapter: str) -> list[str]:
+    """The questions, each with its answers folded away."""
+    out = []
+    for number, question in enumerate(QUIZZES[chapter], start=1):
+        options = dict(zip(LETTERS, question["options"], strict=False))
+        out += [f"**{number}. {question['ask']}**", ""]
+        out += [f"- ({letter}) {option['text']}" for letter, option in options.items()]
+        notes = [
+            f"({letter}) {'Right' if option.get('right') else 'No'}. {escape(option['note'])}"
+            for letter, option in options.items()
+        ]
+        out += ["", f"<details><summary>Answer</summary>{'<br>'.join(notes)}</details>", ""]
+    return out
 
 
 def _options(lines: list[str]) -> tuple[dict[str, str], list[str]]:
