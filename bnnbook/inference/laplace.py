@@ -89,9 +89,9 @@ def fit_laplace(
     -------
     xarray.DataTree
         ``posterior`` with one chain; ``variational`` (stat: mean, sd on the unconstrained space,
-        and ``covariance`` if full). Attributes ``log_evidence`` (nats; NaN with ``last_layer``),
-        ``log_density`` at the mode, ``newton_decrement`` (nats that another Newton step would
-        gain).
+        and ``covariance`` if full); ``mode``, in the model's own space. Attributes
+        ``log_evidence`` (nats; NaN with ``last_layer``), ``log_density`` at the mode,
+        ``newton_decrement`` (nats that another Newton step would gain).
 
     Raises
     ------
@@ -231,9 +231,11 @@ def _result(
     variational = value_dataset(density, {"mean": theta, "sd": sd})
     if covariance is not None:
         variational["covariance"] = (("parameter", "parameter_"), covariance)
+    mode = posterior_dataset(density, theta[None, None], data)
     return result_tree(
         density, posterior_dataset(density, thetas[None], data), sample_stats={},
         method="laplace", settings=settings, seed=seed, n=density.N, seconds=seconds,
-        compile_seconds=0.0, groups={"variational": variational},
+        compile_seconds=0.0,
+        groups={"variational": variational, "mode": mode.isel(chain=0, draw=0, drop=True)},
         attrs={"log_evidence": float(evidence), **attrs},
     )  # fmt: skip
