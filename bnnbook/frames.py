@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -195,8 +195,9 @@ def _numbers(name: str, array: np.ndarray, where: str) -> np.ndarray:
             )
         try:
             result[index] = float(v)
-            lost = not isinstance(v, float) and np.isfinite(result[index]) and v == int(v)
-            lost = lost and int(v) != int(result[index])
+            whole = cast("Any", v)
+            lost = not isinstance(v, float) and np.isfinite(result[index]) and v == int(whole)
+            lost = lost and int(whole) != int(result[index])
         except OverflowError:
             lost = not math.isinf(v) if isinstance(v, numbers.Real) else True
         if lost:

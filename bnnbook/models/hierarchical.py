@@ -113,13 +113,13 @@ def hierarchical_mlp_classifier(
     data = _open_groups(X, y, group, allow_single_class=allow_single_class)
     priors = layer_priors(prior_sd, [data.X.shape[-1], *units])
     centring = _check_centred(centred, len(priors))
-    long = data.index is not None
+    long = data.which is not None
     rows = ("obs_id",) if long else ("group", "obs_id")
 
     with pm.Model(coords=data.coords(units)) as model:
         inputs = pm.Data("X", data.X, dims=(*rows, "feature"))
         labels = pm.Data("y", data.y, dims=rows)
-        select = pm.Data("group_index", data.index, dims="obs_id") if long else None
+        select = pm.Data("group_index", data.which, dims="obs_id") if long else None
         h, below = inputs.T if long else inputs.mT, "feature"
         suffixes = [*range(1, len(units) + 1), "_out"]
         for suffix, prior, how in zip(suffixes, priors, centring, strict=True):
@@ -189,12 +189,12 @@ def _check_centred(centred: bool | str | Sequence[bool | str], layers: int) -> l
 
 
 class _Groups(NamedTuple):
-    """Inputs and labels of groups; ``index`` is the group of each row in the long format."""
+    """Inputs and labels of groups; ``which`` is the group of each row in the long format."""
 
     X: np.ndarray
     y: np.ndarray
     names: Any
-    index: np.ndarray | None
+    which: np.ndarray | None
     features: list[Any]
     classes: list[Any] | None
 
@@ -244,8 +244,8 @@ def _open_groups(X: Any, y: Any, group: Any, *, allow_single_class: bool) -> _Gr
             "allow_single_class=True lets the other groups place its boundary"
         )
     features = features or list(range(shape[-1]))
-    index = index if len(shape) == 2 else None
-    return _Groups(flat.reshape(shape), labels, names, index, features, classes)
+    which = index if len(shape) == 2 else None
+    return _Groups(flat.reshape(shape), labels, names, which, features, classes)
 
 
 def _group_names(group: Any, n: int, *, long: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -129,7 +129,7 @@ def compile_predictor(
     )
     order = tuple((n in rows.axes, n) for n in sources if n not in constant)
     graph_key = fingerprint(final, {v: i for i, v in enumerate(inputs)}) or object()
-    key = ("predict", graph_key, len(inputs), tuple(is_row for is_row, _ in order), dtype)
+    key: tuple = ("predict", graph_key, len(inputs), tuple(is_row for is_row, _ in order), dtype)
     if linearised is not None:
         mode = expansion_point(linearised, parameters, plan.labels)
         left = [*free.values(), *(v for n, v in data.items() if n not in constant)]
