@@ -31,10 +31,13 @@ CHECKS = ("tests/test_book.py", "tests/test_browser.py")
 
 
 def code_key() -> str:
-    """Hash of the package, the locked dependencies, the Python version and the budget."""
+    """Hash of the package, the stored tables, the locked dependencies, the Python version
+    and the budget.
+    """
     files = [
         *sorted((ROOT / "bnnbook").rglob("*.py")),
         *sorted((ROOT / "book").rglob("*.py")),
+        *sorted((ROOT / "book" / "chapters" / "data").glob("*.csv")),
         ROOT / "requirements.lock",
     ]
     return _hash(files, f"{platform.python_version()} FAST={os.environ.get('BNNBOOK_FAST')}")

@@ -38,6 +38,9 @@ def write_edition(root: Path, folder: Path, edition: str) -> bool:
         built |= bool(values)
         copy = reader_copy(book, source, values, edition)
         nbformat.write(copy, folder / source.name)
+    tables = chapters / "data"
+    if tables.is_dir():
+        shutil.copytree(tables, folder / "data")
     support = chapters / "book_support.py"
     if support.is_file():
         shutil.copy(support, folder)

@@ -1,0 +1,78 @@
+"""The stored tables of chapters 4 and 5: what made them, and a part of each made again."""
+
+import inspect
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import study_mnist
+import study_regression
+
+from bnnbook import inference
+
+DATA = Path(__file__).resolve().parents[2] / "book" / "chapters" / "data"
+TABLES = {
+    **{f"regression_{name}": study_regression for name in study_regression.STUDIES},
+    **{f"mnist_{name}": study_mnist for name in study_mnist.STUDIES},
+}
+
+
+def stored(name):
+    return pd.read_csv(DATA / f"{name}.csv", comment="#")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_each_table_says_what_made_it(name):
+    first = (DATA / f"{name}.csv").read_text().splitlines()[0]
+    script = Path(inspect.getfile(TABLES[name])).name
+    assert first.startswith(f"# tools/{script} {name.split('_', 1)[1]}: ")
+    assert "jax" in first
+    assert " s on a shared machine" in first
+
+
+def test_every_table_has_a_study():
+    assert {path.stem for path in DATA.glob("*.csv")} == set(TABLES)
+
+
+@pytest.mark.parametrize("seed", [0, 19])
+def test_oracle_of_the_gaps_is_reproduced(seed):
+    table = stored("regression_gaps").set_index(["data", "method"])
+    again = study_regression.oracle(study_regression.Problem(seed))
+    for name, value in again.items():
+        assert value == pytest.approx(table.loc[(seed, "oracle"), name], rel=1e-4)
+
+
+def test_mode_of_the_gaps_is_reproduced():
+    problem = study_regression.Problem(1)
+    fit = inference.fit_map(problem.plain, max_steps=1000, seed=1, progressbar=False)
+    again = study_regression.judged(problem, problem.predictor(problem.plain), fit)
+    table = stored("regression_gaps").set_index(["data", "method"]).loc[(1, "MAP")]
+    assert again["gap_1"] == table["gap_1"] == 0
+    assert again["CRPS"] == pytest.approx(table["CRPS"], rel=0.03)
+    assert again["NLL"] == pytest.approx(table["NLL"], abs=0.1)
+
+
+def test_source_loss_is_a_log_posterior_over_ten_times_the_rows():
+    rng = np.random.default_rng(0)
+    X, y = rng.random((40, 6)), rng.integers(0, 10, 40)
+    data = study_mnist.Images(X, y, X, y, X, y, X)
+    model = study_mnist.network(data, float(1 / np.sqrt(1e-4 * 10 * 40)))
+    density = inference.compile_log_density(model)
+
+    def log_posterior(theta):
+        return density.log_prior(theta, density.data) + density.log_likelihood(theta, density.data)
+
+    def source_loss(theta):  # mean over rows and classes, and 1e-4 times half the squared norm
+        p = dict(zip(density.names, theta, strict=True))
+        h = jax.nn.relu(X @ p["w1"] + p["b1"])
+        h = jax.nn.relu(h @ p["w2"] + p["b2"])
+        log_p = jax.nn.log_softmax(h @ p["w_out"] + p["b_out"])
+        return -(jax.nn.one_hot(y, 10) * log_p).mean() + 0.5e-4 * sum((v**2).sum() for v in theta)
+
+    point = model.initial_point()
+    theta = tuple(0.1 * rng.normal(size=point[name].shape) for name in density.names)
+    ours, theirs = jax.grad(log_posterior)(theta), jax.grad(source_loss)(theta)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a / (10 * 40), -b, rtol=1e-6, atol=1e-9)
