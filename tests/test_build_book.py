@@ -5,6 +5,7 @@ import subprocess
 import types
 from pathlib import Path
 
+import nbformat
 import pooch
 import pytest
 
@@ -27,6 +28,7 @@ def book(tmp_path, monkeypatch):
     for name in ("CACHED", "BUILT", "CHECKED"):
         monkeypatch.setattr(tool, name, tmp_path / "_build" / name)
     monkeypatch.setattr(tool, "print_run_times", lambda: None)
+    monkeypatch.setattr(tool, "execute_chapters", lambda _: None)
     monkeypatch.setenv("BNNBOOK_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("BNNBOOK_FAST", raising=False)
     names = ("bnnbook/models.py", "requirements.lock", "data/mnist/images.gz", *tool.CHECKS)
@@ -158,3 +160,25 @@ def test_run_times_are_those_of_the_last_executions(monkeypatch, capsys):
     tool.print_run_times()
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
     assert rows == [["one", "30.0", "s"], ["two", "20.0", "s"]]
+
+
+def test_chapters_run_at_once_and_the_build_finds_them(tmp_path, monkeypatch):
+    """In the folder of the chapter, in the cache of the build, and failures are left out."""
+    tool = load_tool()
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setattr(tool, "CACHE", tmp_path / "cache")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    (tmp_path / "book").mkdir()
+    code = {"good": "import os; print(os.getcwd())", "bad": "1 / 0"}
+    for name, source in code.items():
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+        nbformat.write(notebook, tmp_path / "book" / f"{name}.ipynb")
+    tool.execute_chapters({"root": "book/good", "chapters": [{"file": "book/bad"}]})
+    cache = tool.get_cache(tool.CACHE)
+    good = nbformat.read(tmp_path / "book" / "good.ipynb", 4)
+    _, merged = cache.merge_match_into_notebook(good)
+    assert merged.cells[0].outputs[0].text.strip() == str(tmp_path / "book")
+    assert cache.match_cache_notebook(good).data["execution_seconds"] > 0
+    with pytest.raises(KeyError):
+        cache.match_cache_notebook(nbformat.read(tmp_path / "book" / "bad.ipynb", 4))

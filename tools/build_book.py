@@ -8,6 +8,7 @@ changes, the cache is dropped and every chapter runs again.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import yaml
 from jupyter_cache import get_cache
+from jupyter_cache.executors import load_executor
 
 from bnnbook.datasets.idx_files import data_folder
 
@@ -28,6 +30,7 @@ CACHED = BUILD / ".cached-key"  # what the cached results were made with
 BUILT = BUILD / ".built-key"  # what the last good build was made with
 CHECKED = BUILD / ".checked-key"  # the pages that last passed their checks
 CHECKS = ("tests/test_book.py", "tests/test_browser.py")
+TIMEOUT = 1800  # seconds a cell may take
 
 
 def code_key() -> str:
@@ -65,6 +68,26 @@ def pages(toc: dict) -> Iterator[str]:
                 yield from pages(entry)
 
 
+def execute_chapters(toc: dict) -> None:
+    """Execute what is not in the cache, one chapter on each core.
+
+    A chapter that fails here is executed once more by the build, which tells what went wrong.
+    """
+    cache = get_cache(CACHE)
+    for page in pages(toc):
+        path = ROOT / f"{page}.ipynb"
+        if path.is_file():
+            cache.add_nb_to_project(str(path))
+    # several kernels at once leave each the one core that it has, also for products of matrices
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    logging.basicConfig(level=logging.INFO, format="book: %(message)s")
+    executor = load_executor("local-parallel", cache, logger=logging.getLogger("book"))
+    result = executor.run_and_cache(timeout=TIMEOUT)
+    for uri in (*result.excepted, *result.errored):
+        print(f"book: {Path(uri).stem} failed, and is executed again for its message")
+
+
 def print_run_times() -> None:
     """Table of the run time of every executed page, of its last execution."""
     records = sorted(get_cache(CACHE).list_cache_records(), key=lambda record: record.pk)
@@ -87,6 +110,8 @@ def main() -> int:
         shutil.rmtree(CACHE, ignore_errors=True)
     BUILD.mkdir(exist_ok=True)
     CACHED.write_text(key)
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    execute_chapters(toc)
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
     command = [jupyter_book, "build", ".", "-W", "-n", "--keep-going"]
     # after a failure too: pages that failed are not read again unless they change
@@ -98,7 +123,6 @@ def main() -> int:
     if failed:
         print("book: the build failed; the messages above say where", file=sys.stderr)
         return 1
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     missing = [p for p in pages(toc) if not (BUILD / "html" / f"{p}.html").is_file()]
     if missing:
         print(f"book: pages missing from the build: {', '.join(missing)}", file=sys.stderr)
