@@ -48,8 +48,9 @@ def save(
 
     The file holds the posterior draws, the fit's attributes, what predictions take from the fit
     (centres and spreads, columns, categories, groups) and the predictor as StableHLO by
-    ``jax.export``; it holds no training data and no pickled code. :func:`load` needs neither the
-    model nor the data. Files are portable between machines and systems, on processors (CPU), and
+    ``jax.export``; it holds no pickled code, and no data but what the model's own graph has as
+    constants (with ``marginal_output`` that is all of it). :func:`load` needs neither the model nor
+    the data. Files are portable between machines and systems, on processors (CPU), and
     between releases of JAX that write and read the same version of its calling convention.
 
     The file is written beside ``path``, read back, and only then put in its place: a failure leaves
