@@ -68,7 +68,10 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("api")
     for name in ("bnnbook", "tools", "book/api", "book/_static"):
         shutil.copytree(ROOT / name, folder / name)
-    for name in ("_config.yml", "book/references.bib"):
+    for name in (
+        "_config.yml",
+        *(f"book/{n}" for n in ("references.bib", "interactive.yml", "quiz.yml")),
+    ):
         shutil.copy(ROOT / name, folder / name)
     config = yaml.safe_load((folder / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"

@@ -46,7 +46,7 @@ def test_interrupted_before_the_first_draw_is_an_interrupt(line):
     ids=["rms", "sghmc, control variates"],
 )
 def test_resumed_run_draws_the_same(line, tmp_path, kernel):
-    options = {"draws": 3000, "thin": 2, "tune": 50, "batch_size": 7}
+    options = {"draws": 10_000, "thin": 2, "tune": 50, "batch_size": 7}
     whole = short(line[0], kernel, **options)
     part = short(line[0], kernel, checkpoint=tmp_path, callbacks=[stop_at(200)], **options)
     assert part.attrs["interrupted"]
@@ -101,7 +101,7 @@ def test_checkpoints_of_others_and_broken_ones_are_refused_and_kept(line, tmp_pa
 
 
 def test_failed_write_keeps_the_last_checkpoint(line, tmp_path, monkeypatch):
-    options = {"draws": 3000, "checkpoint": tmp_path}
+    options = {"draws": 30_000, "checkpoint": tmp_path}
     short(line[0], callbacks=[stop_at(200)], **options)
     good = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
@@ -132,11 +132,11 @@ def test_store_holds_the_draws_and_the_statistics(tmp_path, dtype):
 
 
 def test_store_and_checkpoint_resume_together(line, tmp_path):
-    options = {"draws": 3000, "thin": 2, "batch_size": 7}
+    options = {"draws": 10_000, "thin": 2, "batch_size": 7}
     places = {"checkpoint": tmp_path / "state", "store": tmp_path / "draws"}
     whole = short(line[0], **options)["posterior"]["beta"]
     part = short(line[0], callbacks=[stop_at(200)], **places, **options)["posterior"]["beta"]
-    assert part.sizes["draw"] < 3000
+    assert part.sizes["draw"] < 10_000
     np.testing.assert_array_equal(part, whole[:, : part.sizes["draw"]])
     resumed = short(line[0], **places, **options)["posterior"]["beta"]
     np.testing.assert_array_equal(resumed, whole)
