@@ -14,6 +14,7 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.tensor.random.type import RandomType
+from pytensor.tensor.subtensor import AdvancedSubtensor
 
 __all__ = ["ModelGraph", "model_graph"]
 
@@ -61,9 +62,11 @@ def model_graph(model: pm.Model, *, jacobian: bool) -> ModelGraph:
     outputs, batch_size, full = _open_minibatches(outputs)
     dim_lengths = set(model.dim_lengths.values())
     shared = [v for v in graph_inputs(outputs) if isinstance(v, SharedVariable)]
-    lengths = {v: v.type.filter_variable(v.get_value()) for v in shared if v in dim_lengths}
-    if lengths:
-        outputs = graph_replace(outputs, lengths, strict=False)
+    # what decides a shape has to be known when JAX compiles
+    shaping = {v for v in shared if v in dim_lengths} | _masks(outputs)
+    constants = {v: v.type.filter_variable(v.get_value()) for v in shaping}
+    if constants:
+        outputs = graph_replace(outputs, constants, strict=False)
     containers = [
         v for v in graph_inputs(outputs) if isinstance(v, SharedVariable) and v not in full
     ]
@@ -85,6 +88,22 @@ def model_graph(model: pm.Model, *, jacobian: bool) -> ModelGraph:
         minibatched=len(full),
         batch_size=batch_size,
     )
+
+
+def _masks(outputs: list[Variable]) -> set[SharedVariable]:
+    """Containers that decide which rows a boolean index takes, and so how many."""
+    chosen = [
+        index
+        for v in ancestors(outputs)
+        if v.owner is not None and isinstance(v.owner.op, AdvancedSubtensor)
+        for index in v.owner.inputs[1:]
+        if getattr(index.type, "dtype", None) == "bool"
+    ]
+    return {
+        v
+        for v in graph_inputs(chosen)
+        if isinstance(v, SharedVariable) and not isinstance(v.type, RandomType)
+    }
 
 
 def _depends_on_data(model: pm.Model, term: Variable) -> bool:
