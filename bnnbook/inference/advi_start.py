@@ -209,7 +209,7 @@ def compiled_on_data(
             likelihood = density.log_likelihood(theta, data)
         else:  # all rows, which the model's total_size would scale up as if they were a batch
             terms = density.pointwise(theta, data) | density.potentials(theta, data)
-            likelihood = sum(term.sum() for term in terms.values())
+            likelihood = sum((term.sum() for term in terms.values()), start=jnp.zeros(()))
         return density.log_prior(theta, data) + likelihood
 
     def call(a: Any, b: Any, data: tuple) -> Any:
