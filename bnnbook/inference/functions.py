@@ -73,7 +73,7 @@ def function_values(
             return {}, skipped
         chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
         kept = int(np.clip(WORK / work / chains, LEAST_DRAWS // chains, draws))
-        thinned = posterior.isel(draw=slice(None, None, -(-draws // kept)))  # no copy
+        thinned = posterior.isel(draw=slice(None, None, draws // kept))  # no copy
         picks = [some_of(sizes[name], max(1, most // len(looked))) for name in looked]
         values = _values(found, looked, picks, thinned, _cut(found, density, rows))
         return dict(zip(looked, values, strict=True)), skipped

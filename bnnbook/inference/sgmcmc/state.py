@@ -142,7 +142,7 @@ class Epochs:
         if part != self._part:
             stream = np.random.SeedSequence(self._seed, spawn_key=(*self._key, part))
             order = np.tile(np.arange(self.N, dtype=np.int32), (self._epochs, 1))
-            order = np.random.default_rng(stream).permuted(order, axis=1)
+            np.random.default_rng(stream).permuted(order, axis=1, out=order)
             order = order[:, : self.N // self.n * self.n]
             self._part, self._batches = part, order.reshape(-1, self.n)
         return self._batches
