@@ -21,7 +21,8 @@ from bnnbook.predict.inputs import Input, open_inputs
 __all__ = ["Plan", "Predictor"]
 
 ROWS = 2048  # rows per compiled call: one draw's activations then stay in a core's cache
-DRAWS = 64  # draws per compiled call
+DRAWS = 64  # draws per compiled call of that many rows; of fewer rows more
+WEIGHTS = 2**20  # of the draws per compiled call, where there are more than DRAWS
 
 Reduce = Callable[[xr.Dataset], xr.Dataset]
 CheckIndices = Callable[[Mapping[str, np.ndarray]], None]
@@ -170,7 +171,9 @@ class Predictor:
             padded.append(self._on_device(np.pad(part, width, mode="edge")))
         fixed = [self._on_device(held[n]) for n, own in self.plan.held.items() if not own.constant]
         total = draws.total
-        size = min(DRAWS, total)
+        weights = sum(v[0].size for v in draws.values.values())
+        most = min(DRAWS * ROWS // rows, WEIGHTS // max(weights, 1))
+        size = min(max(DRAWS, most), total)
 
         def evaluate(first: int) -> list[np.ndarray]:
             # the last block starts early instead of being shorter: one shape, one compilation
