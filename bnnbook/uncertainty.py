@@ -10,7 +10,12 @@ from scipy.special import entr
 
 from bnnbook.metrics.inputs import SAMPLE_DIMS, check_rows_sum_to_one
 
-__all__ = ["Decomposition", "entropy_decomposition", "variance_decomposition"]
+__all__ = [
+    "Decomposition",
+    "count_decomposition",
+    "entropy_decomposition",
+    "variance_decomposition",
+]
 
 
 class Decomposition(NamedTuple):
@@ -88,8 +93,7 @@ def variance_decomposition(mu: Any, sigma: Any) -> Decomposition:
         Mean and standard deviation of the likelihood for each posterior draw. DataArrays are
         matched by the names of their dims, whose order may differ.
 
-        Any likelihood will do: for a Poisson ``sigma`` is sqrt(mu), for a negative binomial
-        sqrt(mu + mu^2 / alpha).
+        Any likelihood will do; for counts see :func:`count_decomposition`.
 
     Returns
     -------
@@ -136,6 +140,54 @@ def variance_decomposition(mu: Any, sigma: Any) -> Decomposition:
         return Decomposition(noise, spread, noise + spread)
     aleatoric, epistemic = np.mean(np.square(sigma), axis=0), np.var(mu, axis=0)
     return Decomposition(aleatoric, epistemic, aleatoric + epistemic)
+
+
+def count_decomposition(mu: Any, alpha: Any = None, psi: Any = None) -> Decomposition:
+    """:func:`variance_decomposition` of counts, from the parameters of their likelihood.
+
+    A negative binomial has variance mu + mu^2 / alpha, a Poisson mu; with probability 1 - psi the
+    count is 0 instead, which makes the mean psi mu and adds psi (1 - psi) mu^2.
+
+    Parameters
+    ----------
+    mu, alpha, psi : DataArray with dims (chain, draw, obs), or array (draws, obs)
+        As of :func:`bnnbook.models.mlp_counts`, and as in PyMC; without ``alpha`` the likelihood
+        is a Poisson, without ``psi`` it has no more zeros.
+
+    Raises
+    ------
+    TypeError
+        If only some are DataArrays.
+    ValueError
+        If shapes or labels differ, a value is not finite, ``mu`` or ``alpha`` not positive or
+        ``psi`` not in [0, 1].
+
+    Examples
+    --------
+    >>> parts = count_decomposition([[1.0], [9.0]])  # two draws of a Poisson
+    >>> [float(part[0]) for part in parts]  # aleatoric, epistemic, total
+    [5.0, 16.0, 21.0]
+    """
+    mu, alpha, psi = (v if v is None or hasattr(v, "dims") else np.asarray(v, float)
+                      for v in (mu, alpha, psi))  # fmt: skip
+    for name, value in (("mu", mu), ("alpha", alpha), ("psi", psi)):
+        if value is None:
+            continue
+        if hasattr(value, "dims") != hasattr(mu, "dims"):
+            raise TypeError(f"{name} and mu must both be DataArrays or both arrays")
+        if np.shape(value) != np.shape(mu):
+            raise ValueError(
+                f"{name} must have the shape of mu, {np.shape(mu)}, got {np.shape(value)}"
+            )
+        if not (np.asarray(value) >= 0).all() or (name != "psi" and (np.asarray(value) == 0).any()):
+            raise ValueError(f"{name} must be positive, got {np.min(value)}")
+    if psi is not None and (np.asarray(psi) > 1).any():
+        raise ValueError(f"psi must lie in [0, 1], got {np.max(psi)}")
+    variance = mu if alpha is None else mu + mu**2 / alpha
+    if psi is None:
+        return variance_decomposition(mu, np.sqrt(variance))
+    variance = psi * variance + psi * (1 - psi) * mu**2
+    return variance_decomposition(psi * mu, np.sqrt(variance))
 
 
 def _draw_dims(array: xr.DataArray) -> list[str]:

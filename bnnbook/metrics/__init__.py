@@ -7,8 +7,8 @@ first: probabilities are averaged, not logits and not votes.
 For regression ``y`` holds real targets (n,) or (n, D), and ``mu`` and ``sigma`` the mean and the
 standard deviation of a normal likelihood for each posterior draw: DataArrays with dims (chain,
 draw, obs[, output]), or arrays (draws, n[, D]). The predictive distribution is the equal mixture of
-these normals. There are scores of their own for Student-t likelihoods and for counts, and
-:func:`log_score` for any likelihood.
+these normals. There are scores of their own for Student-t likelihoods, mixture densities, counts
+and several labels a row, and :func:`log_score` for any likelihood.
 """
 
 from bnnbook.metrics.classification import (
@@ -18,6 +18,7 @@ from bnnbook.metrics.classification import (
     brier,
     expected_calibration_error,
     nll,
+    nll_multilabel,
     ranked_probability_score,
     reliability,
 )
@@ -30,6 +31,7 @@ from bnnbook.metrics.intervals import (
     predictive_interval,
 )
 from bnnbook.metrics.mixtures import log_score
+from bnnbook.metrics.normal_mixture import crps_mixture, nll_mixture, pit_mixture
 from bnnbook.metrics.regression import crps, gaussian_mixture_nll, pit, rmse
 from bnnbook.metrics.selection import (
     OODScores,
@@ -52,6 +54,7 @@ __all__ = [
     "coverage",
     "crps",
     "crps_counts",
+    "crps_mixture",
     "crps_student_t",
     "expected_calibration_error",
     "gaussian_mixture_nll",
@@ -60,10 +63,13 @@ __all__ = [
     "log_score",
     "nll",
     "nll_counts",
+    "nll_mixture",
+    "nll_multilabel",
     "nll_student_t",
     "ood_scores",
     "pit",
     "pit_counts",
+    "pit_mixture",
     "predictive_interval",
     "ranked_probability_score",
     "reliability",

@@ -6,7 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from bnnbook.metrics.inputs import labels_and_classes, positive_bins
+from bnnbook.metrics.inputs import (
+    labels_and_classes,
+    parameter_draws,
+    positive_bins,
+    real_targets,
+)
+from bnnbook.metrics.mixtures import log_score
 
 __all__ = [
     "Kind",
@@ -15,6 +21,7 @@ __all__ = [
     "brier",
     "expected_calibration_error",
     "nll",
+    "nll_multilabel",
     "ranked_probability_score",
     "reliability",
 ]
@@ -60,6 +67,37 @@ def nll(y: Any, p: Any) -> float:
     chosen = classes.probs[np.arange(len(labels)), labels]
     with np.errstate(divide="ignore"):  # log 0 = -inf is the answer
         return float(-np.log(chosen).mean()) + 0.0  # no -0
+
+
+def nll_multilabel(y: Any, p: Any) -> float:
+    """Mean negative log probability of all labels of a row together, nats per row.
+
+    -log((1 / S) sum_s prod_l p_sl^y_l (1 - p_sl)^(1 - y_l)): given the weights labels are
+    independent, and the draws make them depend on each other.
+
+    Parameters
+    ----------
+    y : array (n, L)
+        0 or 1 for each row and label.
+    p : DataArray with dims (chain, draw, obs, label), or array (draws, n, L)
+        Probability of each label in each draw, as of :func:`bnnbook.models.mlp_multilabel`.
+
+    Examples
+    --------
+    >>> p = [[[1.0, 1.0]], [[0.0, 0.0]]]  # two draws: both labels, or none
+    >>> round(nll_multilabel([[1, 1]], p), 3), nll_multilabel([[1, 0]], p)
+    (0.693, inf)
+    """
+    probs = parameter_draws("p", p)
+    if not ((probs >= 0) & (probs <= 1)).all():
+        raise ValueError("p must lie in [0, 1], got a value outside")
+    if probs.ndim != 3:
+        raise ValueError(f"p must have shape (draws, n, labels), got {probs.shape}")
+    labels = real_targets(y, probs, p)
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("y must hold 0 or 1, got another value")
+    with np.errstate(divide="ignore"):  # log 0 = -inf is the answer
+        return log_score(np.log(np.where(labels == 1, probs, 1 - probs)))
 
 
 def brier(y: Any, p: Any) -> float:

@@ -12,9 +12,12 @@ with the weights named ``w1, ..., wL, w_out`` and the biases ``b1, ..., bL, b_ou
 """
 
 from bnnbook.models.classifier import mlp_classifier
+from bnnbook.models.counts import mlp_counts
 from bnnbook.models.heads import HEADS, SCALE_LINKS
 from bnnbook.models.hierarchical import hierarchical_mlp_classifier
 from bnnbook.models.layers import ACTIVATIONS
+from bnnbook.models.multilabel import mlp_multilabel
+from bnnbook.models.ordinal import mlp_ordinal
 from bnnbook.models.regression import mlp_regression
 
 __all__ = [
@@ -23,5 +26,8 @@ __all__ = [
     "SCALE_LINKS",
     "hierarchical_mlp_classifier",
     "mlp_classifier",
+    "mlp_counts",
+    "mlp_multilabel",
+    "mlp_ordinal",
     "mlp_regression",
 ]

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pymc as pm
 
-from bnnbook.models.heads import Observed, bernoulli, categorical
-from bnnbook.models.inputs import class_column, open_data
-from bnnbook.models.layers import activation_function, dense, hidden_layers, layer_priors
-from bnnbook.models.layers import widths as layer_widths
+from bnnbook.models.likelihoods import classes, two_classes
+from bnnbook.models.network import network
 
 __all__ = ["mlp_classifier"]
 
@@ -72,25 +70,11 @@ def mlp_classifier(
         If shapes disagree, a value is missing or not finite, a label is out of range, a layer is
         empty, or an option is unknown.
     """
-    units = layer_widths(hidden)
-    act = activation_function(activation)
     if isinstance(n_classes, bool) or not isinstance(n_classes, int | np.integer) or n_classes < 2:
         raise ValueError(f"n_classes must be an integer of at least 2, got {n_classes!r}")
-    data = open_data(X, y, total_size, lambda y: class_column(y, int(n_classes)))
-    *priors, last = layer_priors(prior_sd, [len(data.features), *units])
-    coords = data.coords()
-    coords |= {f"hidden_{i}": np.arange(width) for i, width in enumerate(units, start=1)}
-    if data.labels is not None or n_classes > 2:
-        coords["class"] = np.arange(n_classes) if data.labels is None else data.labels
-    head = bernoulli() if n_classes == 2 else categorical()
-
-    with pm.Model(coords=coords) as model:
-        inputs, labels = data.containers()
-        h, below = hidden_layers(inputs.T, act, priors, bias)
-        outputs = {
-            suffix: dense(h, suffix, (below, *dims), last, bias).T
-            for suffix, dims in head.parts.items()
-        }
-        rows = (None if data.minibatch else "obs_id",)
-        head.observe(outputs, Observed(labels, rows, data.total_size))
-    return model
+    likelihood = two_classes() if n_classes == 2 else classes(n_classes=int(n_classes))
+    return network(
+        X, y, hidden, likelihood,
+        activation=activation, bias=bias, prior_sd=prior_sd, standardise_inputs=False,
+        total_size=total_size, at_least=1,
+    )  # fmt: skip

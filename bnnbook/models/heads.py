@@ -1,22 +1,23 @@
 """Likelihoods: what the outputs of a network mean.
 
-A :class:`Head` says which affine maps of the last hidden layer a likelihood needs and makes the
+A :class:`~bnnbook.models.head.Head` says which outputs a likelihood needs and makes the
 deterministics and ``obs`` of them; :data:`HEADS` lists them by name. To add one, write a function
-that returns a ``Head`` and put it there.
+that returns a ``Head`` and put it there; what it takes of y is said in
+:mod:`bnnbook.models.likelihoods`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
-from bnnbook.checks import positive_number
+from bnnbook.models.count_heads import negative_binomial, poisson
+from bnnbook.models.head import SCALE_LINKS, Head, Observed, Scale, Units, scale_of
 
 __all__ = [
     "HEADS",
@@ -27,98 +28,13 @@ __all__ = [
     "Units",
     "bernoulli",
     "categorical",
+    "mixture",
+    "multilabel",
     "normal",
+    "ordinal",
     "scale_of",
     "student_t",
 ]
-
-SCALE_LINKS: dict[str, Callable[[TensorVariable, np.float64], TensorVariable]] = {
-    "softplus": lambda raw, floor: floor + pt.softplus(raw),
-    "exp": lambda raw, floor: floor + pt.exp(raw),
-    "clipped": lambda raw, floor: pt.maximum(raw, floor),
-}
-"""Maps from a network's second output to a scale of at least ``floor``, by name."""
-
-
-class Observed(NamedTuple):
-    """What is observed: values, dims of their rows (None in minibatches), rows in the full data."""
-
-    y: Any
-    rows: tuple[str | None, ...]
-    total_size: int | None = None
-
-    def dims(self, *more: str) -> tuple[str | None, ...]:
-        """Dims of a deterministic: the rows, then ``more``."""
-        return (*self.rows, *more)
-
-    def likelihood(self, *more: str) -> dict[str, Any]:
-        """Arguments of the distribution called ``obs``."""
-        named = None not in self.rows
-        return {
-            "observed": self.y,
-            "dims": self.dims(*more) if named else None,
-            "total_size": self.total_size,
-        }
-
-
-@dataclass(frozen=True)
-class Head:
-    """What the outputs of a network mean.
-
-    Attributes
-    ----------
-    parts : dict
-        The affine maps of the last hidden layer, by suffix of their variables: "_out" has weights
-        ``w_out`` and bias ``b_out``. The values are their dims beyond the rows, () for one number.
-    observe : function (outputs, observed)
-        Adds the deterministics and the likelihood ``obs`` to the current model. ``outputs`` has the
-        parts' values by suffix, (rows, *dims).
-    """
-
-    parts: Mapping[str, tuple[str, ...]]
-    observe: Callable[[Mapping[str, TensorVariable], Observed], None]
-
-
-class Units(NamedTuple):
-    """Centre and spread of the targets, () or (output,), and the dims of their outputs."""
-
-    centre: Any
-    spread: Any
-    dims: tuple[str, ...]
-
-
-class Scale(NamedTuple):
-    """A scale in the units of y: of a second output by ``link``, free, or ``known``."""
-
-    link: str | None
-    floor: np.float64
-    known: np.float64 | None = None
-
-    def of(
-        self, outputs: Mapping[str, TensorVariable], units: Units, like: TensorVariable
-    ) -> TensorVariable:
-        """The scale, of the shape of ``like``; one that is free is added to the current model."""
-        if self.link is not None:
-            return units.spread * SCALE_LINKS[self.link](outputs["_scale"], self.floor)
-        if self.known is not None:
-            return self.known + pt.zeros_like(like)
-        noise = pm.HalfNormal("noise", np.float64(1.0), dims=units.dims or None)
-        return units.spread * (self.floor + noise) + pt.zeros_like(like)
-
-
-def scale_of(*, heteroskedastic: bool, link: str, floor: float, noise_sd: float | None) -> Scale:
-    """Check the options that say where a scale comes from.
-
-    Raises ValueError for an unknown link, a scale that is not positive, or a known scale together
-    with ``heteroskedastic``.
-    """
-    if link not in SCALE_LINKS:
-        raise ValueError(f"scale_link must be one of {sorted(SCALE_LINKS)}, got {link!r}")
-    if noise_sd is not None and heteroskedastic:
-        raise ValueError("noise_sd is a constant's; it needs heteroskedastic=False")
-    known = None if noise_sd is None else np.float64(positive_number("noise_sd", noise_sd))
-    least = np.float64(positive_number("scale_floor", floor))
-    return Scale(link if heteroskedastic else None, least, known)
 
 
 def bernoulli() -> Head:
@@ -141,6 +57,43 @@ def categorical() -> Head:
         pm.Categorical("obs", p=p, **observed.likelihood())
 
     return Head({"_out": ("class",)}, observe)
+
+
+def multilabel() -> Head:
+    """Labels that a row may have any number of: ``p`` (rows, label), a sigmoid for each."""
+
+    def observe(outputs: Mapping[str, TensorVariable], observed: Observed) -> None:
+        logit = outputs["_out"]
+        pm.Deterministic("p", pm.math.sigmoid(logit), dims=observed.dims("label"))
+        pm.Bernoulli("obs", logit_p=logit, **observed.likelihood("label"))
+
+    return Head({"_out": ("label",)}, observe)
+
+
+def ordinal() -> Head:
+    r"""K grades in their order: ``p`` (rows, class), from one output and K - 1 cut points.
+
+    With the logistic function s, P(y <= k) = s(cut_k - f) (McCullagh 1980, eq. 1.1). The cut points
+    are ordered by construction: where f = 0 the grades have the probabilities ``baseline``, whose
+    prior is uniform, Dirichlet(1, ..., 1).
+    """
+
+    def observe(outputs: Mapping[str, TensorVariable], observed: Observed) -> None:
+        grades = len(pm.modelcontext(None).coords["class"])
+        baseline = pm.Dirichlet("baseline", np.ones(grades), dims="class")
+        below, above = pt.cumsum(baseline)[:-1], pt.cumsum(baseline[::-1])[::-1][1:]
+        cuts = pm.Deterministic("cutpoints", pt.log(below) - pt.log(above), dims="cut")
+        lower = cuts - outputs["_out"][..., None]  # logits of P(y <= k), k = 0, ..., K - 2
+        # s(b) - s(a) = s(b) s(-a) (1 - e^(a - b)), which does not cancel where both are near 1
+        middle = pt.log1mexp(lower[..., :-1] - lower[..., 1:])
+        log_p = pt.concatenate([-pt.softplus(-lower), pt.zeros_like(lower[..., :1])], axis=-1)
+        log_p += pt.concatenate([pt.zeros_like(lower[..., :1]), -pt.softplus(lower)], axis=-1)
+        ends = pt.zeros_like(lower[..., :1])
+        log_p += pt.concatenate([ends, middle, ends], axis=-1)
+        p = pm.Deterministic("p", pm.math.softmax(log_p, axis=-1), dims=observed.dims("class"))
+        pm.Categorical("obs", p=p, **observed.likelihood())
+
+    return Head({"_out": ()}, observe, bias=False)
 
 
 def _mean_and_scale(
@@ -180,10 +133,42 @@ def student_t(units: Units, scale: Scale) -> Head:
     return Head(_parts(units, scale), observe)
 
 
+def mixture(units: Units, scale: Scale) -> Head:
+    """Mixtures of normals (Bishop 1994, eqs. 22-26); one row's are ``component``, in units of y.
+
+    ``weight``, ``component_mu`` and ``component_sigma`` (rows, component) are those of the normals,
+    ``mu`` and ``sigma`` (rows,) mean and sd of the mixture. Components have no order: their labels
+    may differ from chain to chain.
+    """
+    parts = Units(units.centre, units.spread, ("component",))
+
+    def observe(outputs: Mapping[str, TensorVariable], observed: Observed) -> None:
+        dims = observed.dims("component")
+        mus = parts.centre + parts.spread * outputs["_out"]
+        sigmas = scale.of(outputs, parts, mus)
+        w = pm.math.softmax(outputs["_weight"], axis=-1)
+        w = pm.Deterministic("weight", w, dims=dims)
+        mus = pm.Deterministic("component_mu", mus, dims=dims)
+        sigmas = pm.Deterministic("component_sigma", sigmas, dims=dims)
+        mu = pm.Deterministic("mu", (w * mus).sum(axis=-1), dims=observed.dims())
+        variance = (w * (sigmas**2 + (mus - mu[..., None]) ** 2)).sum(axis=-1)
+        pm.Deterministic("sigma", pt.sqrt(variance), dims=observed.dims())
+        pm.NormalMixture("obs", w=w, mu=mus, sigma=sigmas, **observed.likelihood())
+
+    return Head({**_parts(parts, scale), "_weight": ("component",)}, observe)
+
+
 HEADS: dict[str, Callable[..., Head]] = {
     "bernoulli": bernoulli,
     "categorical": categorical,
+    "mixture": mixture,
+    "multilabel": multilabel,
+    "negative_binomial": negative_binomial,
     "normal": normal,
+    "ordinal": ordinal,
+    "poisson": poisson,
     "student_t": student_t,
+    "zero_inflated_negative_binomial": partial(negative_binomial, zero_inflated=True),
+    "zero_inflated_poisson": partial(poisson, zero_inflated=True),
 }
-"""Functions that make a :class:`Head`, by the name of its likelihood."""
+"""Functions that make a ``Head``, by the name of its likelihood."""

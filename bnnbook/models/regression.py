@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pymc as pm
 
-from bnnbook.checks import positive_number
-from bnnbook.models.heads import HEADS, Observed, Units, scale_of
-from bnnbook.models.inputs import input_moments, moments, named_data, open_data, targets
+from bnnbook.checks import positive_int, positive_number
+from bnnbook.models.heads import HEADS, Observed, scale_of
+from bnnbook.models.inputs import open_data, targets
 from bnnbook.models.layers import (
     LayerPrior,
     activation_function,
@@ -19,11 +19,13 @@ from bnnbook.models.layers import (
     layer_priors,
 )
 from bnnbook.models.layers import widths as layer_widths
+from bnnbook.models.likelihoods import one_column, target_units
 from bnnbook.models.marginal import check_marginal, marginal_head
+from bnnbook.models.network import standardised
 
 __all__ = ["mlp_regression"]
 
-LIKELIHOODS = ("normal", "student_t")
+LIKELIHOODS = ("mixture", "normal", "student_t")
 
 
 def mlp_regression(
@@ -40,6 +42,7 @@ def mlp_regression(
     scale_prior_sd: float | None = None,
     noise_sd: float | None = None,
     likelihood: str = "normal",
+    n_components: int | None = None,
     marginal_output: bool = False,
     standardise_inputs: bool = True,
     total_size: int | None = None,
@@ -89,9 +92,12 @@ def mlp_regression(
     noise_sd : float, optional
         Known noise sd in the units of ``y``; only without ``heteroskedastic``. The posterior of a
         model without hidden layers is then normal.
-    likelihood : {"normal", "student_t"}
+    likelihood : {"normal", "student_t", "mixture"}
         The Student-t has nu = 2 + ``nu_excess`` degrees of freedom, ``nu_excess`` ~ Gamma(2, 0.1),
-        so that its variance exists; ``sigma`` is its standard deviation.
+        so that its variance exists; ``sigma`` is its standard deviation. The mixture is one of
+        normals (a mixture density network, Bishop 1994), for targets that branch.
+    n_components : int, optional
+        Normals of the mixture, 3 by default.
     marginal_output : bool
         Whether to integrate the mean head out of the posterior. Given everything else, its weights
         are normal; the model then has standard normal ``z_out`` in place of ``w_out`` and
@@ -110,7 +116,9 @@ def mlp_regression(
         Data ``X`` (obs_id, feature) and ``y`` (obs_id[, output]), and the centres and spreads;
         weights ``w1``, ..., ``w_out`` (hidden_L[, output]), or ``z_out`` (head,); ``w_scale`` and
         ``b_scale``, or ``noise``; deterministics ``mu`` and ``sigma`` (obs_id[, output]);
-        likelihood ``obs``.
+        likelihood ``obs``. A mixture has ``w_weight`` too, each with an axis ``component``, and
+        deterministics ``weight``, ``component_mu``, ``component_sigma`` (obs_id, component);
+        ``mu`` and ``sigma`` are then mean and sd of the mixture.
 
     Raises
     ------
@@ -127,13 +135,14 @@ def mlp_regression(
     )
     if likelihood not in LIKELIHOODS:
         raise ValueError(f"likelihood must be one of {list(LIKELIHOODS)}, got {likelihood!r}")
-    data = open_data(X, y, total_size, targets)
+    components = _components(likelihood, n_components)
+    data = open_data(X, y, total_size, one_column if components else targets)
     *priors, last = layer_priors(prior_sd, [len(data.features), *units])
     scale_prior = _scale_prior(scale_prior_sd, last, default=prior_sd is None)
     outputs = ("output",) if data.full_y.ndim == 2 else ()
     if marginal_output:
         check_marginal(minibatch=data.minibatch, likelihood=likelihood, shape=data.full_y.shape)
-    coords = data.coords()
+    coords = data.coords() | components
     coords |= {f"hidden_{i}": np.arange(width) for i, width in enumerate(units, start=1)}
     if marginal_output:
         coords["head"] = [*range([len(data.features), *units][-1]), *(["bias"] if bias else [])]
@@ -142,14 +151,8 @@ def mlp_regression(
 
     with pm.Model(coords=coords) as model:
         inputs, observed_y = data.containers(*outputs)
-        centre, spread = moments(data.full_y)
-        centre = named_data("y_centre", centre, outputs)
-        target = Units(centre, named_data("y_spread", spread, outputs), outputs)
-        h = inputs
-        if standardise_inputs:
-            centre, spread = input_moments(data.full_X, data.features)
-            centre = named_data("X_centre", centre, ("feature",))
-            h = (inputs - centre) / named_data("X_spread", spread, ("feature",))
+        target = target_units(data, outputs, standardise=True)
+        h = standardised(inputs, data) if standardise_inputs else inputs
         h, below = hidden_layers(h.T, act, priors, bias)
         rows = (None if data.minibatch else "obs_id",)
         observed = Observed(observed_y, rows, data.total_size)
@@ -166,6 +169,15 @@ def mlp_regression(
         else:
             head.observe(parts, observed)
     return model
+
+
+def _components(likelihood: str, n_components: int | None) -> dict[str, Any]:
+    if likelihood == "mixture":
+        k = 3 if n_components is None else positive_int("n_components", n_components)
+        return {"component": np.arange(k)}
+    if n_components is not None:
+        raise ValueError(f"n_components needs likelihood='mixture', got {likelihood!r}")
+    return {}
 
 
 def _scale_prior(sd: float | None, last: LayerPrior, *, default: bool) -> LayerPrior:

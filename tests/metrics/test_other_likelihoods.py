@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from bnnbook import metrics
+from bnnbook import metrics, uncertainty
 
 seeds = st.integers(0, 100_000)
 
@@ -290,3 +290,118 @@ def test_sigma_is_matched_to_mu_by_the_names_of_its_dims():
     assert metrics.gaussian_mixture_nll(y, mu, turned) == pytest.approx(expected, rel=1e-12)
     with pytest.raises(ValueError, match="mu and sigma must have the same dims"):
         metrics.crps(y, mu, sigma.rename(output="target"))
+
+
+def mixture_draws(seed, draws=4, n=5, k=3):
+    rng = np.random.default_rng(seed)
+    shape = (draws, n, k)
+    weight = rng.dirichlet(np.ones(k), (draws, n))
+    return rng.normal(size=n), weight, rng.normal(size=shape), rng.gamma(2, 0.5, shape) + 0.05
+
+
+def test_scores_of_mixture_densities_are_their_definitions():
+    y, w, mu, sigma = mixture_draws(0)
+    density = (w * stats.norm.pdf(y[:, None], mu, sigma)).sum(axis=2).mean(axis=0)
+    assert metrics.nll_mixture(y, w, mu, sigma) == pytest.approx(-np.log(density).mean(), rel=1e-10)
+    cdf = (w * stats.norm.cdf(y[:, None], mu, sigma)).sum(axis=2).mean(axis=0)
+    np.testing.assert_allclose(metrics.pit_mixture(y, w, mu, sigma), cdf, rtol=1e-10)
+
+    def squared(t, i):
+        below = (w[:, i] * stats.norm.cdf(t, mu[:, i], sigma[:, i])).sum(axis=1).mean()
+        return (below - (t >= y[i])) ** 2
+
+    parts = [(-40, y[i], 40) for i in range(5)]
+    expected = [
+        sum(integrate.quad(squared, a, b, args=(i,), limit=200)[0] for a, b in pairwise(ends))
+        for i, ends in enumerate(parts)
+    ]
+    assert metrics.crps_mixture(y, w, mu, sigma) == pytest.approx(np.mean(expected), rel=1e-6)
+
+
+def test_equal_weights_of_one_mixture_are_draws_of_normals():
+    y, _, mu, sigma = mixture_draws(1, draws=1)
+    equal, draws = np.full(mu.shape, 1 / 3), [np.moveaxis(a[0], 1, 0) for a in (mu, sigma)]
+    assert metrics.nll_mixture(y, equal, mu, sigma) == pytest.approx(
+        metrics.gaussian_mixture_nll(y, *draws), rel=1e-12
+    )
+    assert metrics.crps_mixture(y, equal, mu, sigma) == pytest.approx(
+        metrics.crps(y, *draws), rel=1e-10
+    )
+
+
+def test_labelled_mixtures_are_matched_by_the_names_of_their_dims():
+    y, w, mu, sigma = mixture_draws(2)
+    dims = ("chain", "draw", "obs", "component")
+    labelled = [xr.DataArray(a[None], dims=dims) for a in (w, mu, sigma)]
+    turned = labelled[0].transpose("component", "obs", "draw", "chain")
+    for score in (metrics.nll_mixture, metrics.crps_mixture):
+        assert score(y, turned, *labelled[1:]) == pytest.approx(score(y, w, mu, sigma), rel=1e-12)
+    with pytest.raises(ValueError, match="weight must have the dims of mu"):
+        metrics.nll_mixture(y, labelled[0].rename(component="part"), *labelled[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weight": np.full((2, 3, 2), 0.4)}, "weight must sum to 1"),
+        ({"weight": np.tile([1.5, -0.5], (2, 3, 1))}, r"weight must not be negative, got -0\.5"),
+        ({"sigma": np.zeros((2, 3, 2))}, r"sigma must be positive, got 0\.0"),
+        ({"mu": np.zeros((2, 3))}, r"same shape \(draws, n, components\)"),
+        ({"y": np.zeros(2)}, "y must have the shape of one draw"),
+    ],
+)
+def test_bad_mixture_densities(change, message):
+    given = {"weight": np.full((2, 3, 2), 0.5), "mu": np.zeros((2, 3, 2)),
+             "sigma": np.ones((2, 3, 2))}  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        metrics.nll_mixture(**({"y": np.zeros(3)} | given | change))
+
+
+def test_score_of_several_labels_is_their_joint_probability():
+    rng = np.random.default_rng(0)
+    p, y = rng.random((6, 4, 3)), rng.integers(0, 2, (4, 3))
+    joint = np.where(y == 1, p, 1 - p).prod(axis=2).mean(axis=0)
+    assert metrics.nll_multilabel(y, p) == pytest.approx(-np.log(joint).mean(), rel=1e-12)
+    labelled = xr.DataArray(p.reshape(2, 3, 4, 3), dims=("chain", "draw", "obs", "label"))
+    assert metrics.nll_multilabel(y, labelled) == pytest.approx(-np.log(joint).mean(), rel=1e-12)
+    for change, message in (
+        ({"y": y + 1}, "y must hold 0 or 1"),
+        ({"p": 2 * p}, r"p must lie in \[0, 1\]"),
+        ({"p": p[..., 0]}, r"p must have shape \(draws, n, labels\)"),
+        ({"y": y[:2]}, "y must have the shape of one draw"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            metrics.nll_multilabel(**({"y": y, "p": p} | change))
+
+
+@pytest.mark.parametrize("with_alpha", [False, True])
+@pytest.mark.parametrize("with_psi", [False, True])
+def test_variance_of_counts_is_that_of_simulated_ones(with_alpha, with_psi):
+    rng = np.random.default_rng(0)
+    _, mu, alpha, psi = count_draws(0, draws=3, n=2)
+    alpha, psi = (np.broadcast_to(a[:, None], mu.shape) for a in (alpha + 1, psi))
+    size = (200_000, *mu.shape)
+    y = rng.negative_binomial(alpha, alpha / (alpha + mu), size) if with_alpha else (
+        rng.poisson(mu, size)
+    )  # fmt: skip
+    y = np.where(rng.random(size) < psi, y, 0) if with_psi else y
+    given = ({"alpha": alpha} if with_alpha else {}) | ({"psi": psi} if with_psi else {})
+    split = uncertainty.count_decomposition(mu, **given)
+    np.testing.assert_allclose(split.total, y.reshape(-1, 2).var(axis=0), rtol=0.03)
+    np.testing.assert_allclose(split.epistemic, y.mean(axis=0).var(axis=0), rtol=0.05, atol=0.02)
+    dims = ("draw", "obs")
+    labelled = {k: xr.DataArray(v, dims=dims) for k, v in given.items()}
+    same = uncertainty.count_decomposition(xr.DataArray(mu, dims=dims), **labelled)
+    np.testing.assert_allclose(same.total, split.total)
+
+
+def test_bad_count_decompositions():
+    ones = np.ones((2, 3))
+    for bad, message in (
+        ((ones, -ones), r"alpha must be positive, got -1\.0"),
+        ((0 * ones,), r"mu must be positive, got 0\.0"),
+        ((ones, None, 2 * ones), r"psi must lie in \[0, 1\], got 2\.0"),
+        ((ones, ones[:1]), r"alpha must have the shape of mu, \(2, 3\), got \(1, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            uncertainty.count_decomposition(*bad)

@@ -394,7 +394,7 @@ def bad(value):
         (
             {"likelihood": "laplace"},
             ValueError,
-            r"likelihood must be one of \['normal', 'student_t'\], got 'laplace'",
+            r"likelihood must be one of \['mixture', 'normal', 'student_t'\], got 'laplace'",
         ),
         ({"noise_sd": 0.5}, ValueError, "noise_sd is a constant's; it needs heteroskedastic=False"),
         (

@@ -1,0 +1,52 @@
+"""A fully connected network with any likelihood, which the builders share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+from pytensor.tensor import TensorVariable
+
+from bnnbook.models.head import Observed
+from bnnbook.models.inputs import Data, input_moments, named_data, open_data
+from bnnbook.models.layers import activation_function, dense, hidden_layers, layer_priors
+from bnnbook.models.layers import widths as layer_widths
+from bnnbook.models.likelihoods import Likelihood
+
+__all__ = ["network", "standardised"]
+
+
+def network(
+    X: Any, y: Any, hidden: Sequence[int], likelihood: Likelihood, *,
+    activation: str, bias: bool, prior_sd: float | Sequence[float] | str | None,
+    standardise_inputs: bool, total_size: int | None, at_least: int = 0,
+) -> pm.Model:  # fmt: skip
+    """Build the model; the arguments and what is raised are those of the public builders."""
+    units = layer_widths(hidden, at_least=at_least)
+    act = activation_function(activation)
+    data = open_data(X, y, total_size, likelihood.check)
+    *priors, last = layer_priors(prior_sd, [len(data.features), *units])
+    coords = data.coords() | likelihood.all_coords(data)
+    coords |= {f"hidden_{i}": np.arange(width) for i, width in enumerate(units, start=1)}
+
+    with pm.Model(coords=coords) as model:
+        inputs, observed = data.containers(*likelihood.y_dims(data))
+        h = standardised(inputs, data) if standardise_inputs else inputs
+        h, below = hidden_layers(h.T, act, priors, bias)
+        head = likelihood.head(data)
+        outputs = {
+            suffix: dense(h, suffix, (below, *dims), last, bias and head.bias).T
+            for suffix, dims in head.parts.items()
+        }
+        rows = (None if data.minibatch else "obs_id",)
+        head.observe(outputs, Observed(observed, rows, data.total_size))
+    return model
+
+
+def standardised(inputs: TensorVariable, data: Data) -> TensorVariable:
+    """Inputs with the means and sds of the data, which become data of the current model."""
+    centre, spread = input_moments(data.full_X, data.features)
+    centre = named_data("X_centre", centre, ("feature",))
+    return (inputs - centre) / named_data("X_spread", spread, ("feature",))
