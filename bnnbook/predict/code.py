@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,10 +14,8 @@ from bnnbook.density import precision
 __all__ = ["from_bytes", "to_bytes"]
 
 
-def to_bytes(
-    function: Callable[..., tuple], shapes: list[tuple], dtype: str
-) -> tuple[bytes, dict[str, Any]]:
-    """StableHLO of a function of arrays with these (shape, dtype), and what its reader needs.
+def to_bytes(function: Callable[..., tuple], shapes: list[tuple], dtype: str) -> bytes:
+    """StableHLO of a function of arrays with these (shape, dtype), as ``jax.export`` writes it.
 
     Raises ValueError if it cannot be exported for any value of the symbols in the shapes.
     """
@@ -33,70 +31,21 @@ def to_bytes(
             raise ValueError(
                 f"the predictor cannot be exported for any number of rows and draws: {error}"
             ) from error
-    about = {
-        "in": [[str(v) for v in a.shape] for a in made.in_avals],
-        "in_dtypes": [str(a.dtype) for a in made.in_avals],
-        "out": [[str(v) for v in a.shape] for a in made.out_avals],
-        "out_dtypes": [str(a.dtype) for a in made.out_avals],
-        "kept": list(made.module_kept_var_idx),
-        "convention": made.calling_convention_version,
-        "globals": bool(made.uses_global_constants),
-        "precision": dtype,
-    }
-    return bytes(made.mlir_module_serialized), about
+    return bytes(made.serialize())
 
 
-def from_bytes(
-    code: bytes, about: Mapping[str, Any], versions: Mapping[str, str]
-) -> Callable[..., tuple]:
+def from_bytes(code: bytes, written_with: str) -> Callable[..., tuple]:
     """The function that :func:`to_bytes` wrote; ValueError if this JAX cannot read it."""
-    least = export.minimum_supported_calling_convention_version
-    most = export.maximum_supported_calling_convention_version
-    if not least <= about["convention"] <= most:
-        raise ValueError(
-            f"the file is of an incompatible version: it was written with JAX {versions['jax']} "
-            f"(calling convention {about['convention']}), and JAX {jax.__version__} reads {least} "
-            f"to {most}; save it again"
-        )
-    scope = export.SymbolicScope()
-
-    def avals(which: str) -> tuple:
-        return tuple(
-            jax.core.ShapedArray(export.symbolic_shape(", ".join(s), scope=scope), np.dtype(d))
-            for s, d in zip(about[which], about[f"{which}_dtypes"], strict=True)
-        )
-
-    with precision(about["precision"]):
-        inputs, made = avals("in"), avals("out")
+    with precision("float64"):
         try:
-            exported = export.Exported(
-                fun_name="predict",
-                in_tree=jax.tree.structure((tuple(inputs), {})),
-                in_avals=inputs,
-                out_tree=jax.tree.structure(tuple(made)),
-                out_avals=made,
-                _in_named_shardings=(None,) * len(inputs),
-                _out_named_shardings=(None,) * len(made),
-                in_shardings_hlo=(None,) * len(inputs),
-                out_shardings_hlo=(None,) * len(made),
-                nr_devices=1,
-                platforms=("cpu",),
-                ordered_effects=(),
-                unordered_effects=(),
-                disabled_safety_checks=(),
-                mlir_module_serialized=code,
-                calling_convention_version=about["convention"],
-                module_kept_var_idx=tuple(about["kept"]),
-                uses_global_constants=about["globals"],
-                _get_vjp=None,
-            )
-        except TypeError as error:
+            exported = export.deserialize(bytearray(code))
+        except Exception as error:  # of many kinds too
             raise ValueError(
-                f"the file is of an incompatible version: it was written with JAX "
-                f"{versions['jax']}, and this is {jax.__version__}; save it again"
+                f"the file is of an incompatible version: it was written with JAX {written_with}, "
+                f"and this is {jax.__version__}; save it again ({error})"
             ) from error
     compiled = jax.jit(exported.call)
-    dtypes = [np.dtype(d) for d in about["in_dtypes"]]
+    dtypes = [aval.dtype for aval in exported.in_avals]
 
     def call(*args: Any) -> tuple:
         return compiled(*(jax.numpy.asarray(a, dtype=d) for a, d in zip(args, dtypes, strict=True)))

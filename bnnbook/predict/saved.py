@@ -29,7 +29,7 @@ from bnnbook.predict.predictor import Plan, Predictor
 
 __all__ = ["Saved", "load", "save"]
 
-FORMAT = 1
+FORMAT = 2
 START = b"bnnbook predictor "
 
 
@@ -94,15 +94,14 @@ def save(
         variables[str(name)] = [i, list(variable.dims), _plain(variable.attrs), name in kept.coords]
     for name, value in held.items():
         members[f"held/{name}.npy"] = _npy(value)
-    members["predictor.mlir"], meta_code = _exported(predictor)
-    members["index.mlir"], meta_index = _exported_indices(predictor, held)
+    members["predictor"] = _exported(predictor)
+    members["index"], meta_index = _exported_indices(predictor, held)
     meta = {
         "versions": {"jax": jax.__version__},
         "plan": _plan_json(predictor.plan),
         "variables": variables,
         "attrs": _plain(kept.attrs),
         "fit": _plain(fit.attrs) if isinstance(fit, xr.DataTree) else {},
-        "code": meta_code,
         "index": meta_index,
     }
     members["meta.json"] = json.dumps(meta).encode()
@@ -133,15 +132,15 @@ def load(path: str | Path) -> Saved:
     fit = xr.DataTree.from_dict({"posterior": posterior})
     fit.attrs = meta["fit"]
     plan = _plan(meta["plan"], members)
-    code = from_bytes(members["predictor.mlir"], meta["code"], meta["versions"])
+    code = from_bytes(members["predictor"], meta["versions"]["jax"])
 
     def call(values: list, rows: list, fixed: list) -> tuple:
         return code(*values, *rows, *fixed)
 
-    return Saved(Predictor(plan, call, _index_check(members["index.mlir"], meta)), fit)
+    return Saved(Predictor(plan, call, _index_check(members["index"], meta)), fit)
 
 
-def _exported(predictor: Predictor) -> tuple[bytes, dict[str, Any]]:
+def _exported(predictor: Predictor) -> bytes:
     """The predictor's code for any number of draws and rows."""
     plan = predictor.plan
     n_draws, rows = export.symbolic_shape("d, n")
@@ -179,9 +178,8 @@ def _exported_indices(
             shapes.append((shape, spec.dtype))
         elif value is not None:
             shapes.append((value.shape, value.dtype))
-    code, about = to_bytes(ranges.in_jax(), shapes, "float64")
-    return code, {
-        "code": about, "order": list(ranges.order), "lengths": lengths,
+    return to_bytes(ranges.in_jax(), shapes, "float64"), {
+        "order": list(ranges.order), "lengths": lengths,
         "names": [list(n) for n in ranges.names], "indexed": list(ranges.indexed),
     }  # fmt: skip
 
@@ -190,7 +188,7 @@ def _index_check(code: bytes, meta: Mapping[str, Any]) -> Callable[[Mapping[str,
     about = meta["index"]
     if not about:
         return lambda _: None
-    function = from_bytes(code, about["code"], meta["versions"])
+    function = from_bytes(code, meta["versions"]["jax"])
 
     def check(values: Mapping[str, np.ndarray]) -> None:
         with precision("float64"):

@@ -112,7 +112,7 @@ def test_damaged_files_are_refused(saved, tmp_path):
         (content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :], "cut or altered"),
         (b"", "is not a file of predict.save"),
         (b"PK" + content, "is not a file of predict.save"),
-        (content.replace(b"predictor 1 ", b"predictor 7 ", 1), "incompatible version: format 7"),
+        (content.replace(b"predictor 2 ", b"predictor 7 ", 1), "incompatible version: format 7"),
     ]:
         (tmp_path / "bad").write_bytes(bad)
         with pytest.raises(ValueError, match=message):
