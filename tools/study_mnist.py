@@ -15,23 +15,17 @@ advi
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import platform
-import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pymc as pm
 import xarray as xr
+from study_tables import run
 
 from bnnbook import datasets, inference, metrics, models, predict, uncertainty
 
-FOLDER = Path(__file__).resolve().parent.parent / "book" / "chapters" / "data"
 NETWORK = {"hidden": (300, 100), "n_classes": 10, "activation": "relu", "bias": True}
 FAN_IN = (784, 300, 100)
 STEP = 3e-6  # what the chapter's search finds for SGHMC
@@ -285,33 +279,5 @@ STUDIES: Mapping[str, Callable[..., Iterator[dict]]] = {
 }  # fmt: skip
 
 
-def write(name: str, rows: list[dict], seconds: float, folder: Path = FOLDER) -> Path:
-    """The table, under a line that says what made it."""
-    packages = ("bnnbook", "jax", "pymc", "numpy")
-    versions = ", ".join(f"{p} {version(p)}" for p in packages)
-    path = folder / f"mnist_{name}.csv"
-    folder.mkdir(exist_ok=True)
-    with path.open("w") as file:
-        file.write(
-            f"# tools/study_mnist.py {name}: {seconds:.0f} s on a shared machine; "
-            f"Python {platform.python_version()}, {versions}\n"
-        )
-        pd.DataFrame(rows).to_csv(file, index=False, float_format="%.6g")
-    return path
-
-
-def main() -> None:
-    """Run the studies that are named, all by default."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[[], *STUDIES], help="all if none is named")
-    data = images()
-    for name in parser.parse_args().names or list(STUDIES):
-        clock, rows = time.perf_counter(), []
-        for row in STUDIES[name](data):
-            rows.append(row)
-            print(name, row, flush=True)
-            write(name, rows, time.perf_counter() - clock)
-
-
 if __name__ == "__main__":
-    main()
+    run("mnist", __doc__, STUDIES, images)

@@ -11,23 +11,17 @@ mean_field
 
 from __future__ import annotations
 
-import argparse
-import platform
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pymc as pm
 import xarray as xr
+from study_tables import run
 
 from bnnbook import datasets, diagnostics, inference, metrics, models, predict
 
-FOLDER = Path(__file__).resolve().parent.parent / "book" / "chapters" / "data"
 GRID = np.linspace(-6, 8, 281)
 GAPS = datasets.wave_gaps()
 IN_GAP = np.any([(a < GRID) & (b > GRID) for a, b in GAPS], axis=0)
@@ -209,32 +203,6 @@ STUDIES: Mapping[str, Callable[..., Iterator[dict]]] = {
 }  # fmt: skip
 
 
-def write(name: str, rows: list[dict], seconds: float, folder: Path = FOLDER) -> Path:
-    """The table, under a line that says what made it."""
-    versions = ", ".join(f"{p} {version(p)}" for p in ("bnnbook", "jax", "pymc", "numpy"))
-    path = folder / f"regression_{name}.csv"
-    folder.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        file.write(
-            f"# tools/study_regression.py {name}: {seconds:.0f} s on a shared machine; "
-            f"Python {platform.python_version()}, {versions}\n"
-        )
-        pd.DataFrame(rows).to_csv(file, index=False, float_format="%.6g")
-    return path
-
-
-def main() -> None:
-    """Run the studies that are named, all by default."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[[], *STUDIES], help="all if none is named")
-    warnings.simplefilter("ignore")  # what they would say is in the tables
-    for name in parser.parse_args().names or list(STUDIES):
-        clock, rows = time.perf_counter(), []
-        for row in STUDIES[name]():
-            rows.append(row)
-            print(name, row, flush=True)
-            write(name, rows, time.perf_counter() - clock)
-
-
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("ignore")  # what they would say is in the tables
+    run("regression", __doc__, STUDIES)
