@@ -140,10 +140,8 @@ def fit_advi(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
-    n, draws, n_starts = (
-        positive_int(name, value)
-        for name, value in {"n": n, "draws": draws, "n_starts": n_starts}.items()
-    )
+    n, draws = positive_int("n", n), positive_int("draws", draws)
+    n_starts = positive_int("n_starts", n_starts)
     callback_every = positive_int("callback_every", callback_every)
     if initial_sd is not None:
         initial_sd = positive_number("initial_sd", initial_sd)
@@ -165,39 +163,39 @@ def fit_advi(
     settings = {
         "n": n, "method": method, "batch_size": max(batches.sizes), "n_starts": n_starts,
         "draws": draws, "optimizer": "given" if optimizer else "adam",
-        "learning_rate": "default" if learning_rate is None else learning_rate,
+        "learning_rate": _told(optimizer, learning_rate),
         "kl_annealing": kl_annealing is not None, "initial_sd": initial_sd or INITIAL_SD,
         "dtype": dtype, "climbs": climbs,
     }  # fmt: skip
-    if optimizer or callable(learning_rate):
-        settings["learning_rate"] = None
-    runs: list[Run] = []
-    arrived = []
     clock = time.perf_counter()
+    runs, arrived = _runs(loop, given, settings, callbacks, callback_every, seed, progressbar)
+    seconds = time.perf_counter() - clock
+    return advi_result(loop, runs, arrived, draws, seed, seconds, settings, affordable=affordable)
+
+
+def _runs(
+    loop: Loop, given: tuple[np.ndarray, np.ndarray | None] | None, settings: dict[str, Any],
+    callbacks: Sequence[Callback], callback_every: int, seed: int, progressbar: bool,
+) -> tuple[list[Run], list[bool]]:  # fmt: skip
+    """From every start, as long as none is interrupted; and whether its climb was over."""
+    runs: list[Run] = []
+    arrived: list[bool] = []
+    method, n_starts = settings["method"], settings["n_starts"]
     for number in range(n_starts):
         start_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        begin = _begin(density, method, given, initial_sd or INITIAL_SD, climbs, start_seed)
-        reporter = Reporter(
-            callbacks, method=method, settings=settings, default_every=callback_every
+        begin = _begin(
+            loop.density, method, given, settings["initial_sd"], settings["climbs"], start_seed
         )
         arrived.append(begin.arrived)
         runs.append(run_loop(
-            loop, begin.mean, begin.sd, begin.frame, reporter, seed=start_seed,
-            progressbar=progressbar,
+            loop, begin.mean, begin.sd, begin.frame,
+            Reporter(callbacks, method=method, settings=settings, default_every=callback_every),
+            seed=start_seed, progressbar=progressbar,
             label=method if n_starts == 1 else f"{method} {number + 1}/{n_starts}",
         ))  # fmt: skip
         if runs[-1].ended == "interrupted":
             break
-    return advi_result(
-        loop,
-        runs,
-        arrived,
-        draws,
-        seed,
-        time.perf_counter() - clock,
-        settings,
-        check=affordable > 0,
-    )
+    return runs, arrived
 
 
 class _Begin(NamedTuple):
@@ -222,6 +220,13 @@ def _check_steps(optimizer: Any, learning_rate: Any) -> None:
             )
     if learning_rate is not None and not callable(learning_rate):
         positive_number("learning_rate", learning_rate)
+
+
+def _told(optimizer: Any, learning_rate: Any) -> float | str | None:
+    """The learning rate as a setting, if one number says it."""
+    if optimizer or callable(learning_rate):
+        return None
+    return "default" if learning_rate is None else learning_rate
 
 
 def _weights(kl_annealing: FractionSchedule | None, n: int) -> np.ndarray:

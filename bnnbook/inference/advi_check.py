@@ -1,4 +1,4 @@
-"""Is an approximation's mean where it belongs? A climb from it at fixed noise tells."""
+"""Is an approximation where it belongs? A climb from it at fixed noise tells, and one from afar."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnnbook.density import LogDensity
-from bnnbook.inference.advi_start import compiled_on_data
+from bnnbook.inference.advi_start import compiled_on_data, mean_field_climb
+from bnnbook.inference.advi_step import LOG_2PI
 from bnnbook.inference.climb import climb
 
-__all__ = ["gain_of_a_climb"]
+__all__ = ["gain_elsewhere", "gain_of_a_climb"]
 
 STEPS = 30  # iterations of the climb
 PAIRS = 10  # of opposite noise vectors that it climbs on
 FRESH = 50  # of those that its end is judged by
+ELSEWHERE = 2  # other starts
 
 
 def gain_of_a_climb(density: LogDensity, mean: np.ndarray, chol: np.ndarray) -> tuple[float, float]:
@@ -43,12 +45,7 @@ def gain_of_a_climb(density: LogDensity, mean: np.ndarray, chol: np.ndarray) -> 
     value_and_gradient = compiled_on_data(density, "shifted", _shifted)
     values = compiled_on_data(density, "values", _values)
 
-    def spread(seed: int, pairs: int) -> np.ndarray:
-        xi = np.random.default_rng(seed).normal(size=(pairs, D))
-        shifts = chol * xi if chol.ndim == 1 else xi @ chol.T
-        return np.concatenate([shifts, -shifts])
-
-    shifts = spread(2, PAIRS)
+    shifts = _spread(chol, 2, PAIRS)
 
     def scaled(u: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = value_and_gradient(
@@ -61,11 +58,58 @@ def gain_of_a_climb(density: LogDensity, mean: np.ndarray, chol: np.ndarray) -> 
 
     found = climb(scaled, np.zeros(D), STEPS, memory=STEPS)
     moved = mean + (chol * found.theta if chol.ndim == 1 else chol @ found.theta)
-    fresh = spread(3, FRESH)
+    fresh = _spread(chol, 3, FRESH)
     gains = np.asarray(values(moved, fresh)) - np.asarray(values(mean, fresh))
     if not np.isfinite(gains).all():
         return np.inf, np.inf
-    pairs = gains.reshape(2, FRESH).mean(axis=0)
+    return _mean_and_error(gains)
+
+
+def gain_elsewhere(
+    density: LogDensity, elbo: float, sd: float, max_steps: int, seed: int
+) -> tuple[float, float]:
+    """Nats above ``elbo`` that independent normals reach from other starts by a short climb.
+
+    Parameters
+    ----------
+    density : LogDensity
+    elbo : float
+        Nats.
+    sd : float
+        Standard deviation to start from.
+    max_steps, seed : int
+        Iterations over all climbs; and of the starts.
+
+    Returns
+    -------
+    gain, error : float
+        With its standard error; minus infinity where nothing was reached.
+    """
+    starts = density.initial_points(ELSEWHERE, jitter=0.5, seed=seed)
+    try:
+        found = mean_field_climb(density, starts, sd, max_steps)
+    except ValueError:  # the density is not finite at those
+        found = None
+    if found is None:
+        return -np.inf, 0.0
+    centre, scale = found.frame
+    values = compiled_on_data(density, "values", _values)(centre, _spread(scale, 4, FRESH))
+    if not np.isfinite(values).all():
+        return -np.inf, 0.0
+    entropy = np.log(scale).sum() + 0.5 * density.size * (1 + LOG_2PI)
+    mean, error = _mean_and_error(np.asarray(values))
+    return mean + entropy - elbo, error
+
+
+def _spread(chol: np.ndarray, seed: int, pairs: int) -> np.ndarray:
+    """Opposite pairs of draws around zero, (2 pairs, D)."""
+    xi = np.random.default_rng(seed).normal(size=(pairs, len(chol)))
+    shifts = chol * xi if chol.ndim == 1 else xi @ chol.T
+    return np.concatenate([shifts, -shifts])
+
+
+def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    pairs = values.reshape(2, FRESH).mean(axis=0)
     return float(pairs.mean()), float(pairs.std(ddof=1) / np.sqrt(FRESH))
 
 

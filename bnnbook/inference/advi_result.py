@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bnnbook.density import LogDensity, precision
-from bnnbook.inference.advi_check import gain_of_a_climb
+from bnnbook.density import LogDensity
+from bnnbook.inference.advi_check import gain_elsewhere, gain_of_a_climb
 from bnnbook.inference.advi_loop import Run
 from bnnbook.inference.advi_step import LOG_2PI, Loop
 from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
@@ -19,6 +18,9 @@ from bnnbook.inference.results import posterior_dataset, result_tree, value_data
 __all__ = ["advi_result"]
 
 RISING = 0.5  # nats gained over the last tenth of a run that make a rise worth a warning
+POOR = 20.0  # nats below another start, beyond what starts of a network differ by
+SHARE = 10  # of the affordable work goes into that other start
+MOST_STEPS = 120
 FEWEST = 20  # steps in a tenth of a run, below which nothing can be said
 
 
@@ -51,6 +53,19 @@ def _off(density: LogDensity, run: Run) -> list[str]:
     ]
 
 
+def _poor(
+    density: LogDensity, elbo: float, settings: dict[str, Any], steps: int, seed: int
+) -> list[str]:
+    """One sentence if a short climb from elsewhere gets much further."""
+    gain, error = gain_elsewhere(density, elbo, settings["initial_sd"], steps, seed)
+    if gain < max(POOR, 3 * error):
+        return []
+    return [
+        f"The ELBO is {gain:,.0f} nats below what a short climb of independent normals reaches "
+        "from another start. Take several starts (n_starts), or leave out your own learning_rate."
+    ]
+
+
 def advi_result(
     loop: Loop,
     runs: Sequence[Run],
@@ -60,17 +75,24 @@ def advi_result(
     seconds: float,
     settings: dict[str, Any],
     *,
-    check: bool,
+    affordable: int,
 ) -> xr.DataTree:
-    """The best run as a tree, with what is to be said of all of them."""
+    """The best run as a tree, with what is to be said of all of them.
+
+    ``affordable`` are iterations of a climb that take no longer than the steps did; 0 where no
+    climb is tried at all.
+    """
     density, method = loop.density, loop.method
     finals = [run.final_elbo for run in runs]
     which = int(np.argmax(finals))
     best, problems = runs[which], _rising(loop, runs[which].elbo)
     if not arrived[which]:
         problems.append("The climb to where the steps began was not over. Take more steps (n).")
-    if check and not problems:
+    if affordable and not problems:
         problems = _off(density, best)
+    if affordable and not problems and not settings["climbs"]:
+        steps = min(affordable // SHARE, MOST_STEPS)
+        problems = _poor(density, best.final_elbo, settings, steps, seed)
     if runs[-1].ended == "interrupted":  # told also if an earlier start was the better one
         best = replace(best, ended="interrupted")
     xi = np.random.default_rng([seed, 1]).normal(size=(draws, density.size))
@@ -89,13 +111,11 @@ def advi_result(
     variational = value_dataset(density, {"mean": best.mean, "sd": sd})
     if method == "fullrank_advi":
         variational["covariance"] = (("parameter", "parameter_"), best.chol @ best.chol.T)
-    with precision("float64"):
-        data = tuple(jnp.asarray(a) for a in density.data)
-        posterior = posterior_dataset(density, (best.mean + shift)[None], data)
     compile_seconds = sum(run.compile_seconds for run in runs)
     return result_tree(
-        density, posterior, sample_stats={"log_q": log_q[None]}, method=method, settings=settings,
-        seed=seed, n=rows, seconds=seconds - compile_seconds, compile_seconds=compile_seconds,
+        density, posterior_dataset(density, (best.mean + shift)[None]),
+        sample_stats={"log_q": log_q[None]}, method=method, settings=settings, seed=seed,
+        n=rows, seconds=seconds - compile_seconds, compile_seconds=compile_seconds,
         history=xr.Dataset(history, coords={"step": steps}), groups={"variational": variational},
         attrs={
             "stopped": best.ended,

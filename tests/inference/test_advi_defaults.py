@@ -142,3 +142,21 @@ def test_numpy_scalars_are_numbers(line):
     with pytest.warns(ConvergenceWarning, match="60 steps at full KL weight are too few"):
         fit = inference.fit_advi(line[0], **numpy, seed=np.uint8(0), progressbar=False)
     assert fit["posterior"].sizes["draw"] == 5
+
+
+def test_a_run_at_a_poor_mode_is_told_of():
+    """A bump at -10 that is 60 nats lower than the one at 10; only steps of one's own end there."""
+    with pm.Model() as model:
+        theta = pm.Normal("theta", 0, 10)
+        bumps = [-0.5 * (theta - 10) ** 2, -60 - 0.5 * (theta + 10) ** 2]
+        pm.Potential("bumps", pm.math.logaddexp(*bumps))
+    problems = {}
+    for at in (-10.0, 10.0):
+        fit = inference.fit_advi(
+            model, 2000, learning_rate=lambda f: 0.05 * (1 - f) + 1e-4, start={"theta": at}, **QUIET
+        )
+        assert float(fit["posterior"]["theta"].mean()) == pytest.approx(at, abs=0.5)
+        problems[at] = json.loads(fit.attrs["problems"])
+    assert problems[10.0] == []
+    assert "is 60 nats below" in problems[-10.0][0]
+    assert "n_starts" in problems[-10.0][0]
