@@ -58,17 +58,24 @@ def log_likelihood(fit: xr.DataTree, model: pm.Model, *, block: int = 100) -> xr
     Raises
     ------
     TypeError, ValueError
-        If ``fit`` has no posterior, or its variables are not those of the model.
+        If ``fit`` has no posterior, its variables are not those of the model, or all of the
+        model's likelihood is in potentials.
     """
     block = positive_int("block", block)
     if not isinstance(fit, xr.DataTree) or "posterior" not in fit.children:
         raise TypeError(f"fit must be a DataTree with a posterior, got {type(fit).__name__}")
     density = compile_log_density(model)
     check_indices(density)
+    if not model.observed_RVs:
+        raise ValueError(
+            "model must have observed variables, which have a log likelihood value by value; its "
+            f"likelihood is in {', '.join(p.name for p in model.potentials)}: write that as an "
+            "observed variable, such as pm.CustomDist"
+        )
     posterior = fit["posterior"].to_dataset()
     draws = [_draws(posterior, model, rv.name) for rv in model.free_RVs]
     with precision(np.float64):
-        data = tuple(jnp.asarray(a) for a in density.data)
+        data = density.arrays()
         terms = _blocks(density, draws, data, block)
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
     if np.prod(shape) < LOO_DRAWS:

@@ -1,7 +1,9 @@
 """Results as files: netCDF by both libraries and Zarr give back what was written."""
 
 import warnings
+from contextlib import nullcontext
 
+import arviz as az
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,10 +14,10 @@ QUIET = {"seed": 0, "progressbar": False}
 SHORT = {
     "fit_map": {},
     "fit_ensemble": {"n_members": 2, "max_steps": 5},
-    "fit_laplace": {"draws": 5},
-    "fit_advi": {"n": 50, "learning_rate": 0.1, "draws": 5},
+    "fit_laplace": {"draws": 30},
+    "fit_advi": {"n": 50, "learning_rate": 0.1, "draws": 30},
     "sample_nuts": {"draws": 20, "tune": 20, "chains": 2},
-    "sample_sgmcmc": {"draws": 5, "tune": 5, "chains": 2, "batch_size": 10},
+    "sample_sgmcmc": {"draws": 20, "tune": 5, "chains": 2, "batch_size": 10},
 }
 
 
@@ -43,3 +45,11 @@ def test_a_file_gives_back_the_result(fit, engine, tmp_path):
             xr.testing.assert_equal(read[group].to_dataset(), tree.to_dataset())
         for name, value in fit.attrs.items():
             np.testing.assert_array_equal(read.attrs[name], value)
+
+
+def test_leave_one_out_takes_every_method(fit, line):
+    few = fit["posterior"].sizes["chain"] * fit["posterior"].sizes["draw"] < 25
+    with pytest.warns(UserWarning, match="at least 25 draws") if few else nullcontext():
+        tree = inference.log_likelihood(fit, line[0])
+    if not few:
+        assert np.isfinite(az.loo(tree).elpd)
