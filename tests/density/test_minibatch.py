@@ -17,6 +17,21 @@ X, Y, SHORTER = RNG.normal(size=(N, 2)), RNG.normal(size=N), RNG.normal(size=SHO
 CENTRES = np.linspace(-2, 2, N)
 
 
+def test_equal_arrays_in_one_minibatch_are_both_data():
+    values = np.linspace(0, 1, N)
+    x, y = pm.Minibatch(values, values.copy(), batch_size=BATCH)
+    with pm.Model() as model:
+        slope = pm.Normal("slope")
+        pm.Normal("obs", slope * x, 1.0, observed=y, total_size=N)
+    density = compile_log_density(model)
+    assert (density.N, density.batch_size) == (N, BATCH)
+    rows = jnp.arange(BATCH)
+    batches = cut(density, None)
+    got = batches.log_likelihood(jnp.array([3.0]), batches.take(density.data, (rows,)))
+    expected = -0.5 * np.log(2 * np.pi) - 0.5 * (2 * values[:BATCH]) ** 2
+    assert float(got) == pytest.approx(expected.sum() * N / BATCH)
+
+
 def terms(density, theta, data):
     return [*density.pointwise(theta, data).values(), *density.potentials(theta, data).values()]
 

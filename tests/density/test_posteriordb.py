@@ -36,6 +36,12 @@ def autoregression(y, lags=5):
     pm.Normal("obs", mu, sigma, observed=pm.Data("y", y[lags:]))
 
 
+def regression(x, y):
+    """The intercept and the slope of inputs far from zero depend on each other."""
+    beta, sigma = pm.Flat("beta", shape=2), pm.HalfCauchy("sigma", 2.5)
+    pm.Normal("obs", beta[0] + beta[1] * pm.Data("x", x), sigma, observed=pm.Data("y", y))
+
+
 def garch(y):
     mu, alpha0 = pm.Flat("mu"), pm.HalfFlat("alpha0")
     alpha1, u = pm.Uniform("alpha1", 0, 1), pm.Uniform("u", 0, 1)
@@ -74,6 +80,7 @@ def hidden_markov(y):
 MODELS = {
     "eight_schools": eight_schools,
     "arK": autoregression,
+    "kidiq": regression,
     "garch": garch,
     "gp_regr": gaussian_process,
     "hmm_example": hidden_markov,
@@ -100,7 +107,7 @@ def test_log_density_is_pymcs(name):
             assert float(got) == pytest.approx(float(expected), rel=1e-8)
 
 
-@pytest.mark.parametrize("name", ["eight_schools", "arK"])
+@pytest.mark.parametrize("name", ["eight_schools", "arK", "kidiq"])
 def test_draws_have_the_published_moments(name):
     fit = inference.sample_nuts(
         build(name), draws=1000, tune=600, chains=2, target_accept=0.9, seed=1, progressbar=False
@@ -119,4 +126,4 @@ def test_draws_have_the_published_moments(name):
             assert abs(columns[:, :, k].mean() - mean) < 4 * error, entry
             assert columns[:, :, k].std() == pytest.approx(sd, rel=4 * np.sqrt(2 / ess)), entry
             compared += 1
-    assert compared == {"eight_schools": 2, "arK": 7}[name]
+    assert compared == {"eight_schools": 2, "arK": 7, "kidiq": 3}[name]

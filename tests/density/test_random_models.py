@@ -1,13 +1,17 @@
-"""Small models put together at random: PyMC's log density, and batches that add up."""
+"""Small models put together at random: PyMC's log density and predictions, batches that add up."""
+
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from bnnbook import predict
 from bnnbook.density import compile_log_density, cut, precision
 
 N, SHORT, BATCH = 12, 6, 3
@@ -45,13 +49,14 @@ def build(scale, likelihood, groups, second, weighted, seed):
             f = f + level[pm.Data("group", np.arange(N) % groups)]
         if weighted:
             f = f * pm.Data("weight", rng.uniform(0.5, 2, N))
+        f = pm.Deterministic("f", f)
         LIKELIHOODS[likelihood](f, s, rng.normal(size=N))
         if second:
             pm.Normal("more", w[0], s, observed=pm.Data("z", rng.normal(size=SHORT)))
     return model
 
 
-@settings(max_examples=5, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+@settings(max_examples=6, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
 @given(
     scale=st.sampled_from(sorted(SCALES)),
     likelihood=st.sampled_from(sorted(LIKELIHOODS)),
@@ -60,7 +65,7 @@ def build(scale, likelihood, groups, second, weighted, seed):
     weighted=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_log_density_and_batches(scale, likelihood, groups, second, weighted, seed):
+def test_log_density_batches_and_predictions(scale, likelihood, groups, second, weighted, seed):
     model = build(scale, likelihood, groups, second, weighted, seed)
     density = compile_log_density(model)
     batches = cut(density, BATCH)
@@ -82,3 +87,28 @@ def test_log_density_and_batches(scale, likelihood, groups, second, weighted, se
             rows = [o[p : p + BATCH] for o, p in zip(orders, places, strict=True)]
             parts.append(one(theta, tuple(map(jnp.asarray, rows))))
         np.testing.assert_allclose(np.mean(parts, axis=0), full, rtol=1e-8, atol=1e-8)
+    _check_predictions(model, density, seed)
+
+
+def _check_predictions(model, density, seed):
+    """At two draws and other rows of X, against PyMC's own deterministics."""
+    points = density.initial_points(2, jitter=0.8, seed=seed + 1)
+    with precision(np.float64):
+        values = jax.vmap(density.constrain, in_axes=(0, None))(points, density.arrays())
+    posterior = xr.Dataset({
+        name: (("chain", "draw", *(f"{name}_{i}" for i in range(value.ndim - 1))), value[None])
+        for name, value in ((name, np.asarray(value)) for name, value in values.items())
+    })  # fmt: skip
+    new = {
+        name: model[name].get_value() for name in ("group", "weight") if name in model.named_vars
+    }
+    new["X"] = np.random.default_rng(seed).normal(size=(N, 2))
+    got = predict.compile_predictor(model, "f")(posterior, new)["f"]
+    with model, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The effect of Potentials")
+        pm.set_data({"X": new["X"]})
+        expected = pm.sample_posterior_predictive(
+            xr.DataTree.from_dict({"posterior": posterior}), var_names=["f"], progressbar=False,
+            compile_kwargs={"mode": "FAST_COMPILE"}, random_seed=0,
+        )["posterior_predictive"]["f"]  # fmt: skip
+    np.testing.assert_allclose(got, expected, rtol=1e-10)
