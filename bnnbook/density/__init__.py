@@ -5,7 +5,7 @@ from bnnbook.density.given_data import given_data
 from bnnbook.density.jax_graph import jax_function, precision
 from bnnbook.density.log_density import LogDensity, compile_log_density
 from bnnbook.density.minibatch import Minibatches, cut
-from bnnbook.density.start import check_indices, check_start
+from bnnbook.density.start import check_indices, check_start, first_points
 
 __all__ = [
     "LogDensity",
@@ -16,6 +16,7 @@ __all__ = [
     "compiled_once",
     "cut",
     "density_key",
+    "first_points",
     "given_data",
     "jax_function",
     "precision",

@@ -89,6 +89,14 @@ class LogDensity:
         """Number of unconstrained parameters D."""
         return sum(int(np.prod(shape)) for shape in self.shapes)
 
+    def log_density(self, theta: Theta, data: tuple) -> Array:
+        """Log joint density, nats."""
+        return self.log_prior(theta, data) + self.log_likelihood(theta, data)
+
+    def arrays(self, dtype: Any = None) -> tuple[Array, ...]:
+        """``data`` for compiled code, real numbers in ``dtype`` or the precision in force."""
+        return tuple(jnp.asarray(a, dtype if a.dtype.kind == "f" else None) for a in self.data)
+
     @cached_property
     def constrain_draws(self) -> Callable[[Array, tuple], dict[str, Array]]:
         """``constrain`` for (draws, D) at once, compiled when it is first called."""

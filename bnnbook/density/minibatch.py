@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 
 from bnnbook.checks import positive_int
+from bnnbook.density.jax_graph import precision
 from bnnbook.density.log_density import LogDensity
 from bnnbook.density.row_sums import sums_over_rows
 from bnnbook.density.rows import taken
@@ -37,12 +38,15 @@ class Minibatches:
         Every observed variable, and every potential that depends on rows, times its own N_k / n_k;
         times what the model's ``total_size`` adds to that, if it is not N_k. What is not cut, such
         as an observed variable whose data are constants, counts once.
+    key : hashable
+        All that decides the code of these two functions besides the model's graph.
     """
 
     lengths: tuple[int, ...]
     sizes: tuple[int, ...]
     take: Callable[[tuple, tuple], tuple]
     log_likelihood: Callable[[Any, tuple], Array]
+    key: Hashable
 
 
 def cut(density: LogDensity, batch_size: int | None) -> Minibatches:
@@ -79,7 +83,7 @@ def cut(density: LogDensity, batch_size: int | None) -> Minibatches:
         size = max(lengths)
     sizes = tuple(min(size, length) for length in lengths)
     if sizes == lengths:
-        return Minibatches(lengths, lengths, lambda data, _: data, density.log_likelihood)
+        return Minibatches(lengths, lengths, lambda data, _: data, density.log_likelihood, lengths)
     ways, along = sums_over_rows(density, lengths, sizes, rows)
     scales = {
         name: _total_size_over_rows(density, name, rows.get(name))
@@ -92,16 +96,20 @@ def cut(density: LogDensity, batch_size: int | None) -> Minibatches:
         parts = [term.sum() * scales[name] for name, term in terms.items()]
         return jnp.stack(parts).sum() if len(parts) > 1 else parts[0]
 
-    return Minibatches(lengths, sizes, lambda data, rows: taken(data, rows, ways), log_likelihood)
+    key = lengths, sizes, tuple(ways), tuple(scales.items())
+    return Minibatches(
+        lengths, sizes, lambda data, rows: taken(data, rows, ways), log_likelihood, key
+    )
 
 
 def _rows(density: LogDensity) -> dict[str, int]:
     """Rows of the terms of the likelihood that are not just a sum of them."""
-    theta = jnp.zeros(density.size)
-    shapes = jax.eval_shape(
-        lambda t, d: density.pointwise(t, d) | density.potentials(t, d),
-        theta, tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in density.data),
-    )  # fmt: skip
+    with precision(np.float64):
+        shapes = jax.eval_shape(
+            lambda t, d: density.pointwise(t, d) | density.potentials(t, d),
+            jnp.zeros(density.size),
+            tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in density.data),
+        )  # fmt: skip
     return {name: shape.shape[0] for name, shape in shapes.items() if shape.ndim}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -9,7 +11,19 @@ from bnnbook.density.indices import index_ranges
 from bnnbook.density.jax_graph import precision
 from bnnbook.density.log_density import LogDensity
 
-__all__ = ["check_indices", "check_start"]
+__all__ = ["check_indices", "check_start", "first_points"]
+
+
+def first_points(
+    density: LogDensity, start: Any, n: int, *, seed: int, jitter: float = np.inf
+) -> np.ndarray:
+    """Starting points (n, D), given or by :meth:`LogDensity.initial_points`, where it is finite."""
+    if start is None:
+        points = density.initial_points(n, jitter=jitter, seed=seed)
+    else:
+        points = density.given_points(start, n)
+    check_start(density, points)
+    return points
 
 
 def check_start(density: LogDensity, thetas: np.ndarray) -> None:
@@ -29,7 +43,7 @@ def check_start(density: LogDensity, thetas: np.ndarray) -> None:
     """
     check_indices(density)
     with precision(np.float64):
-        data = tuple(jnp.asarray(a) for a in density.data)
+        data = density.arrays()
         for number, theta in enumerate(np.asarray(thetas, dtype=np.float64)):
             point = jnp.asarray(theta)
             prior = float(density.log_prior(point, data))

@@ -89,7 +89,8 @@ def run_loop(
 def _in_theta(method: str, params: tuple, frame: Frame | None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and Cholesky factor on the model's unconstrained space."""
     mean = np.asarray(params[0], np.float64)
-    chol = np.asarray(cholesky(method, params[1]), np.float64)
+    with precision("float64"):
+        chol = np.asarray(cholesky(method, params[1]), np.float64)
     if frame is None:
         return mean, chol
     centre, scale = frame
@@ -102,10 +103,10 @@ def _compiled(loop: Loop, frame: Frame | None) -> Callable[..., tuple]:
     """Up to ``block`` steps on (parameters, optimiser's state), with a run-time number of steps."""
     density = loop.density
     with precision(loop.dtype):
-        data = tuple(jnp.asarray(a) for a in density.data)
+        data = density.arrays()
         placed = None if frame is None else tuple(jnp.asarray(a, loop.dtype) for a in frame)
         key: Hashable = (
-            "advi", loop.method, loop.batches.lengths, loop.batches.sizes, loop.block, loop.dtype,
+            "advi", loop.method, loop.batches.key, loop.block, loop.dtype,
             None if placed is None else placed[1].ndim,
             None if loop.optimizer is None else id(loop.optimizer),  # kept with the code: its own
             density_key(density, data),

@@ -216,7 +216,7 @@ def compiled_on_data(
         return function(lambda theta: log_density(theta, data), a, b)
 
     with precision("float64"):
-        data = tuple(jnp.asarray(a) for a in density.data)
+        data = density.arrays()
 
     def evaluate(a: np.ndarray, b: np.ndarray) -> Any:
         with precision("float64"):

@@ -16,7 +16,6 @@ from math import gcd
 from types import TracebackType
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -54,8 +53,7 @@ class FitState:
         From the current approximation, the last draws of the chains, or, repeated, the one point
         that an optimiser has reached.
         """
-        data = tuple(jnp.asarray(a) for a in self.density.data)
-        return posterior_dataset(self.density, self.sample(draws)[None], data)
+        return posterior_dataset(self.density, self.sample(draws)[None])
 
 
 def common_interval(callbacks: Sequence[Callback], default: int) -> int:

@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import xarray as xr
@@ -21,7 +20,6 @@ from bnnbook.density import (
     check_indices,
     check_start,
     compile_log_density,
-    precision,
 )
 from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.progress import note
@@ -54,6 +52,8 @@ class Chains:
     blocks: list[list[Block]]
     seconds: float
     ended: str
+    method: str
+    settings: Mapping[str, Any]
 
     @property
     def complete(self) -> int:
@@ -76,7 +76,6 @@ class Chains:
         self,
         density: LogDensity,
         *,
-        draws: int,
         tune: int = 0,
         thin: int = 1,
         extra_stats: Mapping[str, np.ndarray] | None = None,
@@ -84,12 +83,13 @@ class Chains:
         problems: Callable[[dict[str, np.ndarray]], list[str]],
         **fields: Any,
     ) -> xr.DataTree:
-        """Stack what every chain has after ``tune``: one draw in ``thin``, up to ``draws``.
+        """Stack what every chain has after ``tune``: one draw in ``thin``, up to those asked for.
 
         The block variable ``theta`` becomes the posterior and the others, but for ``leave_out``,
         sample statistics; ``extra_stats`` are constants by chain; ``problems`` turns all statistics
         (chain, draw) into sentences; and ``fields`` go to :func:`result_tree`.
         """
+        draws = self.settings["draws"]
         kept = slice(tune + thin - 1, tune + draws * thin, thin)
         if self.complete * BLOCK <= kept.start:
             raise KeyboardInterrupt(TOO_EARLY)
@@ -105,12 +105,10 @@ class Chains:
         fields["attrs"] = {
             "interrupted": interrupted, "stopped": self.ended, **fields.get("attrs", {})
         }  # fmt: skip
-        with precision(np.float64):
-            data = tuple(jnp.asarray(a) for a in density.data)
-            posterior = posterior_dataset(density, thetas.astype(np.float64), data)
         return result_tree(
-            density, posterior, sample_stats=stats, n=density.N, seconds=self.seconds,
-            problems=problems(stats), **fields,
+            density, posterior_dataset(density, thetas), sample_stats=stats, n=density.N,
+            seconds=self.seconds, problems=problems(stats), method=self.method,
+            settings=self.settings, **fields,
         )  # fmt: skip
 
 
@@ -150,7 +148,6 @@ def run_chains(
     settings: Mapping[str, Any],
     label: str,
     iterations: int,
-    dtype: str,
     cores: int | None,
     progressbar: bool,
     callbacks: Sequence[Callback] = (),
@@ -159,10 +156,10 @@ def run_chains(
 
     ``chain`` is a generator that yields one block of BLOCK iterations at a time, with at least
     ``theta`` (BLOCK, D) and ``lp`` (BLOCK,), or None for a block of warm-up. Compiled code releases
-    the interpreter, so threads run in parallel. ``settings`` has the number of ``chains``;
-    ``iterations`` per chain are what the progress bar counts.
+    the interpreter, so threads run in parallel. ``settings`` has the number of ``chains``
+    and ``draws`` and the ``dtype``; ``iterations`` per chain are what the progress bar counts.
     """
-    tasks = [_Chain(chain(number), dtype) for number in range(settings["chains"])]
+    tasks = [_Chain(chain(number), settings["dtype"]) for number in range(settings["chains"])]
     clock = time.perf_counter()
 
     def state(ready: int) -> tuple[FitState, np.ndarray]:
@@ -180,7 +177,8 @@ def run_chains(
         tasks, cores=cores, label=label, total=len(tasks) * iterations, progressbar=progressbar,
         reporter=Reporter(callbacks, method=method, settings=settings), state=state, unit="draw",
     )  # fmt: skip
-    return Chains([task.blocks for task in tasks], time.perf_counter() - clock, ended)
+    blocks = [task.blocks for task in tasks]
+    return Chains(blocks, time.perf_counter() - clock, ended, method, settings)
 
 
 def starting_points(
@@ -189,12 +187,12 @@ def starting_points(
     chains: int,
     *,
     seed: int,
-    evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    state: Callable[[np.ndarray], Any],
 ) -> np.ndarray:
     """Points (chains, D) at which the log density and its gradient are finite.
 
     Those given, or the model's own initial point plus uniform noise in (-1, 1), drawn again, up to
-    RETRIES times, where they are not. ``evaluate`` gives the value and the gradient at a point.
+    RETRIES times, where they are not. ``state`` is BlackJAX's at a point, with value and gradient.
 
     Raises
     ------
@@ -209,8 +207,9 @@ def starting_points(
         points = density.given_points(start, chains)
     for number in range(chains):
         for retry in range(RETRIES + 1):
-            value, gradient = evaluate(points[number])
-            if np.isfinite(value) and np.isfinite(gradient).all():
+            at = state(points[number])
+            gradient = np.asarray(at.logdensity_grad)
+            if np.isfinite(float(at.logdensity)) and np.isfinite(gradient).all():
                 break
             if not random or retry == RETRIES:
                 check_start(density, points)

@@ -95,9 +95,6 @@ def precision_parts(
     where = jnp.asarray(np.flatnonzero(varying))
     point = jnp.asarray(theta)
 
-    def joint(theta: jax.Array) -> jax.Array:
-        return density.log_prior(theta, data) + density.log_likelihood(theta, data)
-
     def part(function: Callable[..., jax.Array]) -> Callable[[jax.Array], jax.Array]:
         return lambda free: function(point.at[where].set(free), data)
 
@@ -107,7 +104,7 @@ def precision_parts(
         likelihood = -_hessian(part(density.log_likelihood), free, full=full)
     else:
         likelihood = _gauss_newton(density, point, data, where, full=full)
-    value, gradient = jax.jit(jax.value_and_grad(joint))(point)
+    value, gradient = jax.jit(jax.value_and_grad(density.log_density))(point, data)
     return likelihood, prior, np.asarray(gradient), float(value)
 
 

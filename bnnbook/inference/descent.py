@@ -12,14 +12,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import xarray as xr
 
 from bnnbook.checks import DivergedError
-from bnnbook.density import LogDensity, precision
-from bnnbook.density.minibatch import Minibatches
+from bnnbook.density import (
+    LogDensity,
+    Minibatches,
+    compiled_once,
+    density_key,
+    precision,
+)
 from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.progress import progress_bar
+from bnnbook.inference.results import posterior_dataset, result_tree
 
-__all__ = ["Descent", "Loss", "compile_descent", "descend", "still_falling"]
+__all__ = ["Descent", "Loss", "compile_descent", "descend", "descent_tree"]
 
 Loss = Callable[[jax.Array, jax.Array, tuple], jax.Array]
 """Function of theta (D,), a random key and a batch of the data: nats, for the full data."""
@@ -49,11 +56,12 @@ class _Compiled:
 
 def compile_descent(
     loss: Loss, density: LogDensity, batches: Minibatches, *,
-    optimizer: optax.GradientTransformation, every: int, dtype: str,
+    optimizer: optax.GradientTransformation, key: tuple, every: int, dtype: str,
 ) -> _Compiled:  # fmt: skip
     """Compile ``every`` steps of the optimiser on ``loss`` / N.
 
-    The rows of each step's batch are drawn with replacement.
+    The rows of each step's batch are drawn with replacement. ``key`` holds what decides ``loss``
+    and ``optimizer`` besides the model: with an equal one nothing is compiled again.
     """
     clock = time.perf_counter()
 
@@ -77,13 +85,15 @@ def compile_descent(
         return jax.lax.fori_loop(0, count, step, (theta, state, losses))
 
     with precision(dtype):
-        data = tuple(jnp.asarray(a, dtype if a.dtype.kind == "f" else None) for a in density.data)
+        data = density.arrays(dtype)
         theta = jnp.zeros(density.size, dtype)
         arguments = (theta, optimizer.init(theta), jax.random.key(0), np.int32(1), data)
-        compiled = jax.jit(advance).lower(*arguments).compile()
-    return _Compiled(
-        density, optimizer, every, dtype, compiled, data, time.perf_counter() - clock
-    )  # fmt: skip
+        shapes = (every, dtype, batches.key, density_key(density, data))
+        compiled = compiled_once(
+            ("descent", *key, *shapes), lambda: jax.jit(advance).lower(*arguments).compile()
+        )
+    seconds = time.perf_counter() - clock
+    return _Compiled(density, optimizer, every, dtype, compiled, data, seconds)
 
 
 def descend(
@@ -157,7 +167,21 @@ def _check_finite(losses: np.ndarray, done: int, count: int) -> None:
         )
 
 
-def still_falling(losses: np.ndarray, remedy: str) -> list[str]:
+def descent_tree(
+    density: LogDensity, thetas: np.ndarray, runs: Sequence[Descent], *, history: xr.Dataset,
+    remedy: str, complete: bool = True, **fields: Any,
+) -> xr.DataTree:  # fmt: skip
+    """Draws (chain, draw, D) and the runs they came from; ``fields`` go to :func:`result_tree`."""
+    problems = [text for run in runs for text in _still_falling(run.losses, remedy)]
+    interrupted = not complete or any(run.ended == "interrupted" for run in runs)
+    return result_tree(
+        density, posterior_dataset(density, thetas), sample_stats={}, history=history,
+        seconds=sum(run.seconds for run in runs), problems=list(dict.fromkeys(problems)),
+        attrs={"interrupted": int(interrupted), "stopped": runs[-1].ended}, **fields,
+    )  # fmt: skip
+
+
+def _still_falling(losses: np.ndarray, remedy: str) -> list[str]:
     """Say so, in one sentence, if the loss fell over the last fifth by more than its noise."""
     half = len(losses) // 10
     if half < 10:

@@ -13,13 +13,10 @@ import pymc as pm
 import xarray as xr
 
 from bnnbook.checks import float_dtype, positive_int, positive_number, seed_int
-from bnnbook.density import LogDensity, compile_log_density
-from bnnbook.density.minibatch import cut
-from bnnbook.density.start import check_start
+from bnnbook.density import LogDensity, compile_log_density, cut, first_points
 from bnnbook.inference.callbacks import Callback
-from bnnbook.inference.descent import compile_descent, descend, still_falling
+from bnnbook.inference.descent import compile_descent, descend, descent_tree
 from bnnbook.inference.docs import with_shared_docs
-from bnnbook.inference.results import posterior_dataset, result_tree
 
 __all__ = ["fit_dropout"]
 
@@ -95,58 +92,43 @@ def fit_dropout(
     seed, dtype = seed_int(seed), float_dtype(dtype)
     density = compile_log_density(model)
     rates = _rates(density, dims, rate)
+    widths = {dim: len(density.coords[dim]) for dim in rates}
     batches = cut(density, batch_size)
-    if start is None:
-        points = density.initial_points(1, jitter=np.inf, seed=seed)
-    else:
-        points = density.given_points(start, 1)
-    check_start(density, points)
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+    (point,) = first_points(density, start, 1, seed=seed)
 
     def loss(theta: jax.Array, key: jax.Array, batch: tuple) -> jax.Array:
-        keys = jax.random.split(key, len(rates))
-        kept = {
-            dim: jax.random.bernoulli(k, 1.0 - p, (len(density.coords[dim]),))
-            for k, (dim, p) in zip(keys, rates.items(), strict=True)
-        }
+        keys = dict(zip(rates, jax.random.split(key, len(rates)), strict=True))
+        kept = {d: jax.random.bernoulli(keys[d], 1.0 - p, (widths[d],)) for d, p in rates.items()}
         masked = theta * _mask(density, kept, jnp).astype(theta.dtype)
         return -density.log_prior(masked, batch) - batches.log_likelihood(masked, batch)
 
-    compiled = compile_descent(
-        loss, density, batches, optimizer=optimizer, every=BLOCK, dtype=dtype
-    )
-    rng = np.random.default_rng([seed, 1])
-
-    def sample(theta: np.ndarray, n: int, rng: np.random.Generator = rng) -> np.ndarray:
-        masks = [
-            _mask(
-                density,
-                {d: rng.random(len(density.coords[d])) >= p for d, p in rates.items()},
-                np,
-            )
-            for _ in range(n)
-        ]
-        return theta * np.array(masks)
+    def masks(n: int, rng: np.random.Generator) -> np.ndarray:
+        kept = [{d: rng.random(widths[d]) >= p for d, p in rates.items()} for _ in range(n)]
+        return np.array([_mask(density, units, np) for units in kept])
 
     settings = {
         "dims": list(rates), "rate": list(rates.values()), "batch_size": batches.sizes[0],
         "steps": steps, "learning_rate": learning_rate, "draws": draws, "dtype": dtype,
     }  # fmt: skip
-    run = descend(
-        compiled, points[0], steps=steps, seed=seed, method="dropout", label="dropout",
-        settings=settings, callbacks=callbacks, progressbar=progressbar, sample=sample,
+    compiled = compile_descent(
+        loss, density, batches, every=BLOCK, dtype=dtype,
+        optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
+        key=("dropout", *rates.items(), *density.dims.items(), learning_rate, steps),
     )  # fmt: skip
-    thetas = sample(run.theta, draws, np.random.default_rng([seed, 2]))
+    during = np.random.default_rng([seed, 1])
+    run = descend(
+        compiled, point, steps=steps, seed=seed, method="dropout", label="dropout",
+        settings=settings, callbacks=callbacks, progressbar=progressbar,
+        sample=lambda theta, n: theta * masks(n, during),
+    )  # fmt: skip
+    thetas = run.theta * masks(draws, np.random.default_rng([seed, 2]))
     history = xr.Dataset(
         {"loss": ("step", run.losses)}, coords={"step": np.arange(1, len(run.losses) + 1)}
     )
-    data = tuple(jnp.asarray(a) for a in density.data)
-    return result_tree(
-        density, posterior_dataset(density, thetas[None], data), sample_stats={},
-        method="dropout", settings=settings, seed=seed, n=batches.sizes[0], history=history,
-        seconds=run.seconds, compile_seconds=compiled.seconds,
-        problems=still_falling(run.losses, "more steps may help"),
-        attrs={"interrupted": int(run.ended == "interrupted"), "stopped": run.ended},
+    return descent_tree(
+        density, thetas[None], [run], history=history, remedy="more steps may help",
+        method="dropout", settings=settings, seed=seed, n=batches.sizes[0],
+        compile_seconds=compiled.seconds,
     )  # fmt: skip
 
 

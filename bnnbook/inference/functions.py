@@ -14,7 +14,8 @@ from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.tensor.random.type import RandomType
 
-from bnnbook.density import LogDensity, jax_function, precision
+from bnnbook.density import LogDensity, compiled_once, jax_function, precision
+from bnnbook.density.compiled import GraphKey
 
 __all__ = ["draw_blocks", "function_values", "some_of"]
 
@@ -34,6 +35,7 @@ class _Deterministics(NamedTuple):
     data_names: list[str]
     data: list[np.ndarray]
     function: Callable[..., tuple]
+    key: GraphKey | None
 
 
 def function_values(
@@ -102,7 +104,7 @@ def _deterministics(density: LogDensity) -> _Deterministics:
     free = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
     named = [v for v in model.deterministics if not set(free).isdisjoint(ancestors([v]))]
     if not named:
-        return _Deterministics([], [], [], [], lambda: ())
+        return _Deterministics([], [], [], [], lambda: (), None)
     replaced = graph_replace(named, free, strict=False)
     graphs = {
         v.name: graph
@@ -118,10 +120,11 @@ def _deterministics(density: LogDensity) -> _Deterministics:
     data = [v for v in shared if v not in lengths]
     present = set(graph_inputs(outputs))
     used = [rv for rv, value in free.items() if value in present]
-    function = jax_function([*(free[rv] for rv in used), *(inputs[v] for v in data)], outputs)
+    arguments = [*(free[rv] for rv in used), *(inputs[v] for v in data)]
     return _Deterministics(
         list(graphs), [rv.name for rv in used], [str(v.name) for v in data],
-        [np.asarray(v.get_value(borrow=True)) for v in data], function,
+        [np.asarray(v.get_value(borrow=True)) for v in data], jax_function(arguments, outputs),
+        GraphKey(arguments, outputs, "functions"),
     )  # fmt: skip
 
 
@@ -164,16 +167,16 @@ def _values(
     data: list[np.ndarray],
 ) -> list[np.ndarray]:  # fmt: skip
     """The picked numbers of each deterministic, (chain, draw, numbers)."""
-    which = [found.outputs.index(name) for name in names]
+    which, function = tuple(found.outputs.index(name) for name in names), found.function
 
-    @jax.jit
-    def evaluate(draws: list, data: list, picks: list) -> list[jax.Array]:
+    def some(draws: list, data: list, picks: list) -> list[jax.Array]:
         def one(draw: list) -> list[jax.Array]:
-            outputs = found.function(*draw, *data)
+            outputs = function(*draw, *data)
             return [outputs[i].ravel()[pick] for i, pick in zip(which, picks, strict=True)]
 
         return jax.lax.map(one, draws)
 
+    evaluate = compiled_once(("functions", which, found.key), lambda: jax.jit(some))
     inputs = [jnp.asarray(a) for a in data], [jnp.asarray(pick) for pick in picks]
     parts = []
     for block in draw_blocks(posterior[found.parameters]):

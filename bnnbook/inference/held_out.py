@@ -87,7 +87,7 @@ class HeldOut:
         """Function theta -> (n_out,): log likelihood of each row held out, over all it has."""
         density, longest = self.density, max(self.batches.lengths)
         with precision("float64"):
-            data = tuple(jnp.asarray(a) for a in density.data)
+            data = density.arrays()
             batch = self.batches.take(data, tuple(jnp.asarray(r) for r in rows))
             theta = jnp.zeros(density.size)
             shapes = jax.eval_shape(density.pointwise, theta, data)

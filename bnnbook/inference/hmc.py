@@ -117,16 +117,15 @@ def sample_hmc(
 
     clock = time.perf_counter()
     with precision(dtype):
-        data = tuple(jnp.asarray(a) for a in density.data)
+        data = density.arrays()
         begin, advance = _compiled(blackjax, density, data, n_steps)
         compile_seconds = time.perf_counter() - clock
 
-        def at(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            state = begin(jnp.asarray(theta, dtype), data)
-            return float(state.logdensity), np.asarray(state.logdensity_grad)
+        def first(theta: np.ndarray) -> Any:
+            return begin(jnp.asarray(theta, dtype), data)
 
-        points = starting_points(density, start, chains, seed=seed, evaluate=at)
-        states = [begin(jnp.asarray(theta, dtype), data) for theta in points]
+        points = starting_points(density, start, chains, seed=seed, state=first)
+        states = [first(theta) for theta in points]
         keys = jax.random.split(jax.random.key(seed), chains)
         step = jnp.asarray(step_size, dtype)
 
@@ -142,11 +141,10 @@ def sample_hmc(
     }  # fmt: skip
     run = run_chains(
         chain, density, method="hmc", settings=settings, label="HMC", iterations=tune + draws,
-        dtype=dtype, cores=cores, callbacks=callbacks, progressbar=progressbar,
+        cores=cores, callbacks=callbacks, progressbar=progressbar,
     )  # fmt: skip
     return run.result(
-        density, draws=draws, tune=tune, method="hmc", seed=seed, settings=settings,
-        compile_seconds=compile_seconds, problems=_problems,
+        density, tune=tune, seed=seed, compile_seconds=compile_seconds, problems=_problems,
     )  # fmt: skip
 
 
@@ -156,14 +154,11 @@ def _compiled(
     """The first state of a chain at (theta, data), and the block that moves it on."""
     kernel = blackjax.hmc.build_kernel()
 
-    def log_density(theta: jax.Array, data: tuple) -> jax.Array:
-        return density.log_prior(theta, data) + density.log_likelihood(theta, data)
-
     def begin(theta: jax.Array, data: tuple) -> Any:
-        return blackjax.hmc.init(theta, lambda t: log_density(t, data))
+        return blackjax.hmc.init(theta, lambda t: density.log_density(t, data))
 
     def advance(state: Any, key: jax.Array, step_size: jax.Array, data: tuple) -> tuple:
-        target = given_data(log_density, state.position, data)
+        target = given_data(density.log_density, state.position, data)
         mass = jnp.ones(density.size, state.position.dtype)
 
         def one(state: Any, key: jax.Array) -> tuple:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import xarray as xr
@@ -101,10 +100,8 @@ def fit_laplace(
         If ``structure``, ``curvature``, or a name is unknown, ``mode`` is no mode of this model,
         the curvature is singular (names the variables), or there are too many parameters.
     """
-    if structure not in STRUCTURES:
-        raise ValueError(f"structure must be one of {list(STRUCTURES)}, got {structure!r}")
-    if curvature not in CURVATURES:
-        raise ValueError(f"curvature must be one of {list(CURVATURES)}, got {curvature!r}")
+    _check_known("structure", structure, STRUCTURES)
+    _check_known("curvature", curvature, CURVATURES)
     draws, seed = positive_int("draws", draws), seed_int(seed)
     density = compile_log_density(model)
     varying = _varying(density, last_layer)
@@ -121,7 +118,7 @@ def fit_laplace(
     clock = time.perf_counter()
     theta = density.given_points(mode, 1)[0]
     with precision(np.float64):
-        data = tuple(jnp.asarray(a) for a in density.data)
+        data = density.arrays()
         likelihood, prior, gradient, value = precision_parts(
             density, theta, data, varying, curvature=curvature, full=structure == "full"
         )
@@ -139,19 +136,19 @@ def fit_laplace(
         "structure": structure, "curvature": curvature, "last_layer": _listed(last_layer),
         "tune_prior": names, "n_starts": n_starts, "max_steps": max_steps, "draws": draws,
     }  # fmt: skip
-    z = np.random.default_rng([seed, 1]).normal(size=(draws, int(varying.sum())))
-    thetas = np.repeat(theta[None], draws, axis=0)
-    thetas[:, varying] += (
-        z / root if root.ndim == 1 else linalg.solve_triangular(root.T, z.T, lower=False).T
-    )
     return _result(
-        density, theta, thetas, root, varying, value, data, settings, seed,
+        density, theta, root, varying, value, settings, seed,
         seconds=time.perf_counter() - clock + mode.attrs.get("seconds", 0.0),
         attrs={
             "newton_decrement": float(decrement), "log_density": float(value),
             "prior_scale": float(scale.max()) if tuned else 1.0,
         },
     )  # fmt: skip
+
+
+def _check_known(name: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")
 
 
 def _listed(names: str | Sequence[str] | None) -> list[str]:
@@ -211,11 +208,15 @@ def _decrement(root: np.ndarray, gradient: np.ndarray) -> float:
 
 
 def _result(
-    density: LogDensity, theta: np.ndarray, thetas: np.ndarray, root: np.ndarray,
-    varying: np.ndarray, value: float, data: tuple, settings: dict[str, Any], seed: int, *,
-    seconds: float, attrs: dict[str, Any],
+    density: LogDensity, theta: np.ndarray, root: np.ndarray, varying: np.ndarray, value: float,
+    settings: dict[str, Any], seed: int, *, seconds: float, attrs: dict[str, Any],
 ) -> xr.DataTree:  # fmt: skip
     count = int(varying.sum())
+    z = np.random.default_rng([seed, 1]).normal(size=(settings["draws"], count))
+    thetas = np.repeat(theta[None], settings["draws"], axis=0)
+    thetas[:, varying] += (
+        z / root if root.ndim == 1 else linalg.solve_triangular(root.T, z.T, lower=False).T
+    )
     log_det = 2 * np.log(root if root.ndim == 1 else np.diag(root)).sum()
     whole = varying.all() and not settings["tune_prior"]
     evidence = value + 0.5 * count * np.log(2 * np.pi) - 0.5 * log_det if whole else np.nan
@@ -231,9 +232,9 @@ def _result(
     variational = value_dataset(density, {"mean": theta, "sd": sd})
     if covariance is not None:
         variational["covariance"] = (("parameter", "parameter_"), covariance)
-    mode = posterior_dataset(density, theta[None, None], data)
+    mode = posterior_dataset(density, theta[None, None])
     return result_tree(
-        density, posterior_dataset(density, thetas[None], data), sample_stats={},
+        density, posterior_dataset(density, thetas[None]), sample_stats={},
         method="laplace", settings=settings, seed=seed, n=density.N, seconds=seconds,
         compile_seconds=0.0,
         groups={"variational": variational, "mode": mode.isel(chain=0, draw=0, drop=True)},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -110,30 +110,29 @@ def sample_mclmc(
     blackjax = blackjax_for("sample_mclmc")
     if not isinstance(adjusted, bool | np.bool_):
         raise TypeError(f"adjusted must be True or False, got {adjusted!r}")
-    draws, tune, thin = (
-        positive_int(name, value)
-        for name, value in (("draws", draws), ("tune", tune), ("thin", thin))
-    )
-    chains, seed, dtype = chain_count(chains), seed_int(seed), float_dtype(dtype)
-    target_accept = acceptance_target(target_accept)
+    draws, tune = positive_int("draws", draws), positive_int("tune", tune)
+    thin, chains = positive_int("thin", thin), chain_count(chains)
+    seed, dtype = seed_int(seed), float_dtype(dtype)
+    settings = {
+        "adjusted": bool(adjusted), "draws": draws, "tune": tune, "thin": thin, "chains": chains,
+        "target_accept": acceptance_target(target_accept), "dtype": dtype,
+    }  # fmt: skip
     density = full_data_density(model, "MCLMC")
     if density.size < 2:
         raise ValueError("model must have at least two parameters for MCLMC, got 1")
     clock = time.perf_counter()
     with precision(dtype):
-        data = tuple(jnp.asarray(a) for a in density.data)
-        begin, warm_up, advance = _compiled(
-            blackjax, density, data, adjusted=bool(adjusted), tune=tune, thin=thin,
-            target_accept=target_accept,
-        )  # fmt: skip
+        data = density.arrays()
+        begin, warm_up, advance = compiled_once(
+            ("mclmc", adjusted, tune, thin, target_accept, density_key(density, data)),
+            lambda: _compiled(_algorithm(blackjax, settings), density, data, thin),
+        )
         compile_seconds = time.perf_counter() - clock
         keys = jax.random.split(jax.random.key(seed), chains)
-
-        def at(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            state = begin(jnp.asarray(theta, dtype), keys[0], data)
-            return float(state.logdensity), np.asarray(state.logdensity_grad)
-
-        points = starting_points(density, start, chains, seed=seed, evaluate=at)
+        points = starting_points(
+            density, start, chains, seed=seed,
+            state=lambda theta: begin(jnp.asarray(theta, dtype), keys[0], data),
+        )  # fmt: skip
     n_blocks = -(-draws // BLOCK)
 
     def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
@@ -145,18 +144,13 @@ def sample_mclmc(
             state, out = advance(state, key, parameters, data)
             yield {name: np.asarray(value) for name, value in out.items()}
 
-    settings = {
-        "adjusted": bool(adjusted), "draws": draws, "tune": tune, "thin": thin, "chains": chains,
-        "target_accept": target_accept, "dtype": dtype,
-    }  # fmt: skip
     run = run_chains(
         chain, density, method="mclmc", settings=settings, label="MCLMC",
-        iterations=(1 + n_blocks) * BLOCK, dtype=dtype, cores=cores, callbacks=callbacks,
+        iterations=(1 + n_blocks) * BLOCK, cores=cores, callbacks=callbacks,
         progressbar=progressbar,
     )  # fmt: skip
     return run.result(
-        density, draws=draws, method="mclmc", seed=seed, settings=settings,
-        compile_seconds=compile_seconds,
+        density, seed=seed, compile_seconds=compile_seconds,
         problems=lambda stats: _problems(stats, density.size, target_accept),
     )  # fmt: skip
 
@@ -166,81 +160,97 @@ def _steps(key: jax.Array, mean: jax.Array) -> jax.Array:
     return jnp.ceil(jax.random.uniform(key) * (2 * mean - 1)).astype(int)
 
 
-def _compiled(
-    blackjax: ModuleType, density: LogDensity, data: tuple, *, adjusted: bool, tune: int, thin: int,
-    target_accept: float,
-) -> tuple[Any, Any, Any]:  # fmt: skip
-    """First state, warm-up, and a block of BLOCK draws, compiled."""
-    if adjusted:
-        kernel = blackjax.mcmc.adjusted_mclmc_dynamic.build_kernel(integration_steps_fn=_steps)
-    else:
-        kernel = blackjax.mcmc.mclmc.build_kernel()
+class _Algorithm(NamedTuple):
+    """BlackJAX's: first state, warm-up, one iteration, and what that says besides."""
 
-    def log_density(theta: jax.Array, data: tuple) -> jax.Array:
-        return density.log_prior(theta, data) + density.log_likelihood(theta, data)
+    init: Callable[..., Any]  # (theta, log density, key) -> state
+    tuned: Callable[..., tuple]  # (log density, state, key) -> state, parameters
+    step: Callable[..., tuple]  # (log density, state, key, parameters) -> state, stat, diverging
+    stat: str
+
+
+def _algorithm(blackjax: ModuleType, settings: Mapping[str, Any]) -> _Algorithm:
+    if settings["adjusted"]:
+        return _adjusted(blackjax, settings["tune"], settings["target_accept"])
+    return _unadjusted(blackjax, settings["tune"])
+
+
+def _adjusted(blackjax: ModuleType, tune: int, target_accept: float) -> _Algorithm:
+    algorithm = blackjax.mcmc.adjusted_mclmc_dynamic
+    kernel = algorithm.build_kernel(integration_steps_fn=_steps)
+
+    def tuned(target: Any, state: Any, key: jax.Array) -> tuple:
+        return blackjax.adjusted_mclmc_find_L_and_step_size(
+            kernel, target, round(tune / 0.6), state, key, target_accept, frac_tune1=0.3,
+            frac_tune2=0.3, target_num_integration_steps=MEAN_STEPS,
+        )[:2]  # fmt: skip
+
+    def step(target: Any, state: Any, key: jax.Array, parameters: Any) -> tuple:
+        state, info = kernel(
+            key, state, target, parameters.step_size,
+            inverse_mass_matrix=parameters.inverse_mass_matrix,
+            integration_steps_params=(parameters.L / parameters.step_size,),
+        )  # fmt: skip
+        return state, (info.acceptance_rate, info.is_divergent)
+
+    return _Algorithm(algorithm.init, tuned, step, "acceptance_rate")
+
+
+def _unadjusted(blackjax: ModuleType, tune: int) -> _Algorithm:
+    algorithm = blackjax.mcmc.mclmc
+    kernel = algorithm.build_kernel()
+
+    def tuned(target: Any, state: Any, key: jax.Array) -> tuple:
+        return blackjax.mclmc_find_L_and_step_size(
+            kernel, round(tune / 0.9), state, key, target, frac_tune1=0.3, frac_tune2=0.3,
+            frac_tune3=0.2, desired_energy_var=ENERGY_VARIANCE,
+        )[:2]  # fmt: skip
+
+    def step(target: Any, state: Any, key: jax.Array, parameters: Any) -> tuple:
+        mass, L, step_size = parameters.inverse_mass_matrix, parameters.L, parameters.step_size
+        state, info = kernel(key, state, target, mass, L, step_size)
+        return state, (info.energy_change, ~info.nonans)
+
+    return _Algorithm(algorithm.init, tuned, step, "energy_error")
+
+
+def _compiled(
+    algorithm: _Algorithm, density: LogDensity, data: tuple, thin: int
+) -> tuple[Any, Any, Any]:
+    """First state, warm-up, and a block of BLOCK draws, compiled."""
 
     def begin(theta: jax.Array, key: jax.Array, data: tuple) -> Any:
-        if adjusted:
-            init = blackjax.mcmc.adjusted_mclmc_dynamic.init
-            return init(theta, lambda t: log_density(t, data), key)
-        return blackjax.mcmc.mclmc.init(theta, lambda t: log_density(t, data), key)
+        return algorithm.init(theta, lambda t: density.log_density(t, data), key)
 
     def warm_up(state: Any, key: jax.Array, data: tuple) -> tuple:
-        target = given_data(log_density, state.position, data)
-        if adjusted:
-            state, parameters, _ = blackjax.adjusted_mclmc_find_L_and_step_size(
-                kernel, target, round(tune / 0.6), state, key, target_accept, frac_tune1=0.3,
-                frac_tune2=0.3, target_num_integration_steps=MEAN_STEPS,
-            )  # fmt: skip
-        else:
-            state, parameters, _ = blackjax.mclmc_find_L_and_step_size(
-                kernel, round(tune / 0.9), state, key, target, frac_tune1=0.3, frac_tune2=0.3,
-                frac_tune3=0.2, desired_energy_var=ENERGY_VARIANCE,
-            )  # fmt: skip
-        return state, parameters
+        return algorithm.tuned(given_data(density.log_density, state.position, data), state, key)
 
     def advance(state: Any, key: jax.Array, parameters: Any, data: tuple) -> tuple:
-        target = given_data(log_density, state.position, data)
+        target = given_data(density.log_density, state.position, data)
 
         def one(state: Any, key: jax.Array) -> tuple:
-            if adjusted:
-                state, info = kernel(
-                    key, state, target, parameters.step_size,
-                    inverse_mass_matrix=parameters.inverse_mass_matrix,
-                    integration_steps_params=(parameters.L / parameters.step_size,),
-                )  # fmt: skip
-                return state, (info.acceptance_rate, info.is_divergent)
-            state, info = kernel(
-                key, state, target, parameters.inverse_mass_matrix, parameters.L,
-                parameters.step_size,
-            )  # fmt: skip
-            return state, (info.energy_change, ~info.nonans)
+            return algorithm.step(target, state, key, parameters)
 
         def draw(state: Any, key: jax.Array) -> tuple:
             value: Any
             diverging: Any
             state, (value, diverging) = jax.lax.scan(one, state, jax.random.split(key, thin))
-            name = "acceptance_rate" if adjusted else "energy_error"
             return state, {
                 "theta": state.position, "lp": state.logdensity, "diverging": diverging.any(),
-                name: value.mean() if adjusted else value[-1],
+                algorithm.stat: value[-1] if algorithm.stat == "energy_error" else value.mean(),
                 "step_size": parameters.step_size, "L": parameters.L,
             }  # fmt: skip
 
         return jax.lax.scan(draw, state, jax.random.split(key, BLOCK))
 
-    def compile_() -> tuple[Any, Any, Any]:
-        theta, key = jnp.zeros(density.size), jax.random.key(0)
-        state = jax.eval_shape(begin, theta, key, data)
-        state_after, parameters = jax.eval_shape(warm_up, state, key, data)
-        return (
-            jax.jit(begin).lower(theta, key, data).compile(),
-            jax.jit(warm_up).lower(state, key, data).compile(),
-            jax.jit(advance).lower(state_after, key, parameters, data).compile(),
-        )
-
-    key = "mclmc", adjusted, tune, thin, target_accept, density_key(density, data)
-    return compiled_once(key, compile_)
+    theta, key = jnp.zeros(density.size), jax.random.key(0)
+    state = jax.eval_shape(begin, theta, key, data)
+    state_after, parameters = jax.eval_shape(warm_up, state, key, data)
+    return (
+        jax.jit(begin).lower(theta, key, data).compile(),
+        jax.jit(warm_up).lower(state, key, data).compile(),
+        jax.jit(advance).lower(state_after, key, parameters, data).compile(),
+    )
 
 
 def _problems(stats: dict[str, np.ndarray], size: int, target: float) -> list[str]:

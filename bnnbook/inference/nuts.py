@@ -133,17 +133,20 @@ def sample_nuts(
 
     clock = time.perf_counter()
     with precision(dtype):
-        data = tuple(jnp.asarray(a) for a in density.data)
+        data = density.arrays()
         begin, advance = _compiled(
             blackjax, density, data, target_accept=target_accept, dense_mass=dense_mass, tied=tied,
             max_depth=max_depth, alone=chains == 1,
         )  # fmt: skip
         compile_seconds = time.perf_counter() - clock
+
+        def first(theta: np.ndarray) -> State:
+            return begin(jnp.asarray(theta, dtype), data)
+
         points = starting_points(
-            density, start, chains, seed=seed,
-            evaluate=lambda theta: _value_and_gradient(begin(jnp.asarray(theta, dtype), data)),
-        )  # fmt: skip
-        states = [begin(jnp.asarray(theta, dtype), data) for theta in points]
+            density, start, chains, seed=seed, state=lambda theta: first(theta).chain
+        )
+        states = [first(theta) for theta in points]
         keys = jax.random.split(jax.random.key(seed), chains)
     step_sizes = np.zeros(chains)
 
@@ -160,12 +163,11 @@ def sample_nuts(
     }  # fmt: skip
     run = run_chains(
         chain, density, method="nuts", settings=settings, label="NUTS",
-        iterations=(n_warm + n_blocks) * BLOCK, dtype=dtype, cores=cores, callbacks=callbacks,
+        iterations=(n_warm + n_blocks) * BLOCK, cores=cores, callbacks=callbacks,
         progressbar=progressbar,
     )  # fmt: skip
     return run.result(
-        density, draws=draws, extra_stats={"step_size": step_sizes}, method="nuts",
-        settings=settings, seed=seed, compile_seconds=compile_seconds,
+        density, extra_stats={"step_size": step_sizes}, seed=seed, compile_seconds=compile_seconds,
         problems=lambda stats: _problems(stats, target_accept, max_depth),
     )  # fmt: skip
 
@@ -207,10 +209,6 @@ def _compiled(
 
     key = "nuts", target_accept, dense_mass, tied if tied is None else tuple(tied), max_depth, alone
     return compiled_once((*key, density_key(density, data)), compile_)
-
-
-def _value_and_gradient(state: State) -> tuple[float, np.ndarray]:
-    return float(state.chain.logdensity), np.asarray(state.chain.logdensity_grad)
 
 
 def _problems(stats: dict[str, np.ndarray], target: float, max_depth: int) -> list[str]:

@@ -87,14 +87,11 @@ def nuts_loop(
     kernel = blackjax.nuts.build_kernel()
     start, adapt = _adaptation(blackjax, density.size, target_accept, dense_mass, tied)
 
-    def log_density(theta: jax.Array, data: tuple) -> jax.Array:
-        return density.log_prior(theta, data) + density.log_likelihood(theta, data)
-
     def begin(theta: jax.Array, data: tuple) -> State:
-        return start(blackjax.nuts.init(theta, lambda t: log_density(t, data)))
+        return start(blackjax.nuts.init(theta, lambda t: density.log_density(t, data)))
 
     def advance(state: State, keys: jax.Array, phases: jax.Array, data: tuple) -> tuple:
-        target = given_data(log_density, state.chain.position, data)
+        target = given_data(density.log_density, state.chain.position, data)
 
         def move(state: State, key: jax.Array, phase: jax.Array) -> tuple:
             chain, info = kernel(

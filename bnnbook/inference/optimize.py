@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import xarray as xr
@@ -18,7 +17,6 @@ from bnnbook.density import (
     check_indices,
     check_start,
     compile_log_density,
-    precision,
 )
 from bnnbook.inference.callbacks import Callback, Reporter
 from bnnbook.inference.docs import with_shared_docs
@@ -212,11 +210,9 @@ def _fit(
     stats = {"lp": np.array([[fit.value] for fit in kept])}
     if holds_out:
         stats["stopped_early"] = np.array([[int(fit.stopped_early)] for fit in kept])
-    with precision("float64"):
-        data = tuple(jnp.asarray(a) for a in density.data)
-        posterior = posterior_dataset(density, np.array([fit.theta for fit in kept])[:, None], data)
     return result_tree(
-        density, posterior, sample_stats=stats, method=method, settings=settings, seed=seed,
+        density, posterior_dataset(density, np.array([fit.theta for fit in kept])[:, None]),
+        sample_stats=stats, method=method, settings=settings, seed=seed,
         n=density.N, seconds=seconds, compile_seconds=objective.compile_seconds,
         history=_history([fit.history for fit in kept]),
         attrs={"interrupted": int(interrupted)},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -12,9 +14,14 @@ import pymc as pm
 import xarray as xr
 
 from bnnbook.checks import DivergedError, positive_int, seed_int
-from bnnbook.density import compile_log_density, precision
-from bnnbook.density.start import check_start
-from bnnbook.inference.chains import blackjax_for
+from bnnbook.density import (
+    LogDensity,
+    compiled_once,
+    density_key,
+    first_points,
+    precision,
+)
+from bnnbook.inference.chains import blackjax_for, full_data_density
 from bnnbook.inference.docs import with_shared_docs
 from bnnbook.inference.importance import PARETO_K, smoothed_log_weights
 from bnnbook.inference.progress import progress_bar
@@ -79,36 +86,21 @@ def fit_pathfinder(
     max_steps, seed = positive_int("max_steps", max_steps), seed_int(seed)
     history_size = positive_int("history_size", history_size)
     elbo_draws = positive_int("elbo_draws", elbo_draws)
-    density = compile_log_density(model)
-    if density.batch_size is not None:
-        raise ValueError("model has pm.Minibatch data; Pathfinder needs the full data")
-    if start is None:
-        starts = density.initial_points(n_paths, jitter=1.0, seed=seed)
-    else:
-        starts = density.given_points(start, n_paths)
-    check_start(density, starts)
+    density = full_data_density(model, "Pathfinder")
+    starts = first_points(density, start, n_paths, seed=seed, jitter=1.0)
     settings = {
         "n_paths": n_paths, "max_steps": max_steps, "history_size": history_size,
         "elbo_draws": elbo_draws, "draws": draws,
     }  # fmt: skip
 
-    def path(theta: jax.Array, key: jax.Array, data: tuple) -> tuple:
-        def log_density(theta: jax.Array) -> jax.Array:
-            return density.log_prior(theta, data) + density.log_likelihood(theta, data)
-
-        key_climb, key_draw = jax.random.split(key)
-        state, _ = blackjax.vi.pathfinder.approximate(
-            key_climb, log_density, theta, elbo_draws, maxiter=max_steps, maxcor=history_size,
-            ftol=1e-9,
-        )  # fmt: skip
-        thetas, log_q = blackjax.vi.pathfinder.sample(key_draw, state, draws)
-        return state, thetas, jax.lax.map(log_density, thetas), log_q
-
     with precision(np.float64):
-        data = tuple(jnp.asarray(a) for a in density.data)
+        data = density.arrays()
         keys = jax.random.split(jax.random.key(seed), n_paths)
         clock = time.perf_counter()
-        compiled = jax.jit(path).lower(jnp.asarray(starts[0]), keys[0], data).compile()
+        compiled = compiled_once(
+            ("pathfinder", *list(settings.values())[1:], density_key(density, data)),
+            lambda: _compiled(blackjax, density, data, settings),
+        )
         compile_seconds = time.perf_counter() - clock
         clock, results = time.perf_counter(), []
         with progress_bar("Pathfinder", n_paths, show=progressbar, value_name="ELBO") as update:
@@ -116,12 +108,7 @@ def fit_pathfinder(
                 results.append(jax.tree.map(np.asarray, compiled(jnp.asarray(theta), key, data)))
                 update(len(results), float(results[-1][0].elbo))
         elbo = np.array([state.elbo for state, *_ in results])
-    good = [i for i in range(n_paths) if np.isfinite(elbo[i])]
-    if not good:
-        raise DivergedError(f"no iterate of the {n_paths} paths had a finite ELBO")
-    thetas = np.concatenate([results[i][1] for i in good])
-    log_p = np.concatenate([results[i][2] for i in good])
-    log_q = np.concatenate([results[i][3] for i in good])
+    thetas, log_p, log_q = _joined(results, elbo)
     log_weights, pareto_k = smoothed_log_weights(log_p - log_q)
     weights = np.exp(log_weights - log_weights.max())
     rng = np.random.default_rng([seed, 1])
@@ -133,10 +120,38 @@ def fit_pathfinder(
             "approximation lacks much of the posterior; use sample_nuts, or more paths."
         )
     return result_tree(
-        density, posterior_dataset(density, thetas[chosen][None], data),
+        density, posterior_dataset(density, thetas[chosen][None]),
         sample_stats={"lp": log_p[chosen][None]}, method="pathfinder", settings=settings,
         seed=seed, n=density.N, seconds=time.perf_counter() - clock,
         compile_seconds=compile_seconds, problems=problems,
         groups={"paths": xr.Dataset({"elbo": ("path", elbo)}, {"path": np.arange(n_paths)})},
         attrs={"pareto_k": float(pareto_k)},
     )  # fmt: skip
+
+
+def _compiled(
+    blackjax: ModuleType, density: LogDensity, data: tuple, settings: Mapping[str, int]
+) -> Any:
+    """One path from (theta, key, data): its state, draws (draws, D), log p and log q of these."""
+
+    def path(theta: jax.Array, key: jax.Array, data: tuple) -> tuple:
+        def log_density(theta: jax.Array) -> jax.Array:
+            return density.log_density(theta, data)
+
+        key_climb, key_draw = jax.random.split(key)
+        state, _ = blackjax.vi.pathfinder.approximate(
+            key_climb, log_density, theta, settings["elbo_draws"], maxiter=settings["max_steps"],
+            maxcor=settings["history_size"], ftol=1e-9,
+        )  # fmt: skip
+        thetas, log_q = blackjax.vi.pathfinder.sample(key_draw, state, settings["draws"])
+        return state, thetas, jax.lax.map(log_density, thetas), log_q
+
+    return jax.jit(path).lower(jnp.zeros(density.size), jax.random.key(0), data).compile()
+
+
+def _joined(results: list[tuple], elbo: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Draws, log p and log q of all paths with a finite ELBO."""
+    good = [result for result, value in zip(results, elbo, strict=True) if np.isfinite(value)]
+    if not good:
+        raise DivergedError(f"no iterate of the {len(elbo)} paths had a finite ELBO")
+    return tuple(np.concatenate([result[part] for result in good]) for part in (1, 2, 3))

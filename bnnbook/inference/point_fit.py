@@ -44,7 +44,7 @@ class Objective:
     def __init__(self, density: LogDensity, *, prior: bool) -> None:
         self.density, self.prior, self.compile_seconds = density, prior, 0.0
         with precision("float64"):
-            self._data = tuple(jnp.asarray(a) for a in density.data)
+            self._data = density.arrays()
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -73,7 +73,7 @@ class Objective:
     ) -> Any:  # fmt: skip
         density, prior = self.density, self.prior
         likelihood = density.log_likelihood if batches is None else batches.log_likelihood
-        key = (kind, None if batches is None else batches.sizes)
+        key = (kind, None if batches is None else batches.key)
 
         def objective(theta: jax.Array, data: tuple) -> jax.Array:
             value = likelihood(theta, data)

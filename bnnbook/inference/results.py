@@ -19,7 +19,7 @@ from pytensor.compile import SharedVariable
 from pytensor.graph.traversal import ancestors
 
 from bnnbook.checks import ConvergenceWarning
-from bnnbook.density import LogDensity
+from bnnbook.density import LogDensity, precision
 from bnnbook.density.record import model_record
 from bnnbook.inference.report import chain_report
 
@@ -35,20 +35,23 @@ __all__ = [
 PACKAGE = str(Path(__file__).parents[1])
 
 
-def posterior_dataset(density: LogDensity, thetas: np.ndarray, data: tuple) -> xr.Dataset:
-    """Free variables in the model's space from unconstrained draws (chain, draw, D)."""
+def posterior_dataset(density: LogDensity, thetas: np.ndarray) -> xr.Dataset:
+    """Free variables in the model's space, float64, from unconstrained draws (chain, draw, D)."""
+    thetas = np.asarray(thetas, np.float64)
     if all(name in density.names for name in density.dims):  # no transforms: the draws as they are
         draws = density.split(thetas)
     else:
-        flat = jnp.asarray(thetas.reshape(-1, thetas.shape[-1]))
+        with precision(np.float64):
+            flat = jnp.asarray(thetas.reshape(-1, thetas.shape[-1]))
+            constrained = density.constrain_draws(flat, density.arrays())
         draws = {
             name: np.asarray(value).reshape((*thetas.shape[:2], *value.shape[1:]))
-            for name, value in density.constrain_draws(flat, data).items()
+            for name, value in constrained.items()
         }
-    return draws_dataset(density, draws, data)
+    return draws_dataset(density, draws)
 
 
-def draws_dataset(density: LogDensity, draws: Mapping[str, np.ndarray], data: tuple) -> xr.Dataset:
+def draws_dataset(density: LogDensity, draws: Mapping[str, np.ndarray]) -> xr.Dataset:
     """Arrays (chain, draw, ...) of the free variables with their dims and labels; no copies.
 
     The attribute ``model``, of the dataset and of its first variable, which more operations keep,
@@ -58,7 +61,7 @@ def draws_dataset(density: LogDensity, draws: Mapping[str, np.ndarray], data: tu
         name: (("chain", "draw", *variable_dims(density.model, name, value.ndim - 2)), value)
         for name, value in ((name, draws[name]) for name in density.dims)
     }
-    record = model_record(density.model, dict(zip(density.data_names, data, strict=True)))
+    record = model_record(density.model, dict(zip(density.data_names, density.data, strict=True)))
     dataset = labelled(xr.Dataset(variables, attrs={"model": record}), density.model)
     dataset[next(iter(variables))].attrs["model"] = record
     return dataset

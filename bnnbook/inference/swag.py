@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pymc as pm
@@ -20,13 +19,16 @@ from bnnbook.checks import (
     positive_number,
     seed_int,
 )
-from bnnbook.density import LogDensity, compile_log_density
-from bnnbook.density.minibatch import cut
-from bnnbook.density.start import check_start
+from bnnbook.density import LogDensity, Minibatches, compile_log_density, cut, first_points
 from bnnbook.inference.callbacks import Callback
-from bnnbook.inference.descent import Descent, compile_descent, descend, still_falling
+from bnnbook.inference.descent import (
+    Descent,
+    compile_descent,
+    descend,
+    descent_tree,
+)
 from bnnbook.inference.docs import with_shared_docs
-from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
+from bnnbook.inference.results import value_dataset
 
 __all__ = ["fit_swag"]
 
@@ -119,52 +121,67 @@ def fit_swag(
     density = compile_log_density(model)
     size = max(1, min(128, density.N // 10)) if batch_size is None else batch_size
     batches = cut(density, batch_rows(size, density.N))
-    jitter = np.inf if start is None else 0.0
-    if start is None:
-        starts = density.initial_points(n_starts, jitter=jitter, seed=seed)
-    else:
-        starts = density.given_points(start, n_starts)
-    check_start(density, starts)
-
-    def loss(theta: jax.Array, _: jax.Array, batch: tuple) -> jax.Array:
-        return -density.log_prior(theta, batch) - batches.log_likelihood(theta, batch)
-
-    def compiled(optimizer: optax.GradientTransformation) -> Any:
-        return compile_descent(
-            loss, density, batches, optimizer=optimizer, every=collect_every, dtype=dtype
-        )
-
+    points = first_points(density, start, n_starts, seed=seed)
+    phases = _compiled(density, batches, learning_rate, tune, collect_every, dtype)
     settings = {
         "learning_rate": learning_rate, "n_starts": n_starts, "batch_size": batches.sizes[0],
         "tune": tune, "steps": steps, "collect_every": collect_every, "rank": rank,
         "draws": draws, "dtype": dtype,
     }  # fmt: skip
-    finding = compiled(optax.adam(optax.cosine_decay_schedule(ADAM_RATE, max(tune, 1))))
-    wandering = compiled(optax.sgd(learning_rate, momentum=MOMENTUM))
     runs: list[Descent] = []
-    for number, point in enumerate(starts):
-        shared: dict[str, Any] = {
-            "method": "swag", "settings": settings, "progressbar": progressbar,
-            "sample": lambda theta, n: np.repeat(theta[None], n, axis=0),
-        }  # fmt: skip
-        seeds = np.random.SeedSequence([seed, number]).generate_state(2)
-        name = "SWAG" if n_starts == 1 else f"SWAG {number + 1}/{n_starts}"
-        if tune:
-            found = descend(
-                finding, point, steps=tune, seed=int(seeds[0]), label=f"{name}, mode",
-                callbacks=(), **shared,
-            )  # fmt: skip
-            point = found.theta
-            if found.ended == "interrupted":
-                break
-        run = descend(
-            wandering, point, steps=steps, seed=int(seeds[1]), label=f"{name}, average",
-            callbacks=callbacks, **shared,
-        )  # fmt: skip
-        runs.append(run)
-        if run.ended == "interrupted":
+    for number, point in enumerate(points):
+        run = _run(phases, point, number, settings, callbacks, seed, progressbar)
+        if run is not None:
+            runs.append(run)
+        if run is None or run.ended == "interrupted":
             break
-    return _result(density, runs, settings, batches.sizes[0], seed, finding, wandering)
+    return _result(density, runs, settings, seed, sum(phase.seconds for phase in phases))
+
+
+def _compiled(
+    density: LogDensity, batches: Minibatches, learning_rate: float, tune: int, every: int,
+    dtype: str,
+) -> tuple[Any, Any]:  # fmt: skip
+    """The two phases."""
+
+    def loss(theta: jax.Array, _: jax.Array, batch: tuple) -> jax.Array:
+        return -density.log_prior(theta, batch) - batches.log_likelihood(theta, batch)
+
+    finding = optax.adam(optax.cosine_decay_schedule(ADAM_RATE, max(tune, 1)))
+    wandering = optax.sgd(learning_rate, momentum=MOMENTUM)
+    phases = ((finding, ("swag, mode", tune)), (wandering, ("swag", learning_rate)))
+    first, second = (
+        compile_descent(
+            loss, density, batches, optimizer=optimizer, key=key, every=every, dtype=dtype
+        )
+        for optimizer, key in phases
+    )
+    return first, second
+
+
+def _run(
+    phases: tuple[Any, Any], point: np.ndarray, number: int, settings: dict[str, Any],
+    callbacks: Sequence[Callback], seed: int, progressbar: bool,
+) -> Descent | None:  # fmt: skip
+    """Both phases from one start; None if it was interrupted before there were iterates."""
+    finding, wandering = phases
+    name = "SWAG" if settings["n_starts"] == 1 else f"SWAG {number + 1}/{settings['n_starts']}"
+    states = np.random.SeedSequence([seed, number]).generate_state(2)
+    seeds = dict(zip(("mode", "average"), states.tolist(), strict=True))
+
+    def run(compiled: Any, point: np.ndarray, phase: str, steps: int, *called: Callback) -> Descent:
+        return descend(
+            compiled, point, steps=steps, seed=seeds[phase], method="swag",
+            label=f"{name}, {phase}", settings=settings, callbacks=called, progressbar=progressbar,
+            sample=lambda theta, n: np.repeat(theta[None], n, axis=0),
+        )  # fmt: skip
+
+    if settings["tune"]:
+        found = run(finding, point, "mode", settings["tune"])
+        if found.ended == "interrupted":
+            return None
+        point = found.theta
+    return run(wandering, point, "average", settings["steps"], *callbacks)
 
 
 def _moments(run: Descent, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -177,12 +194,12 @@ def _moments(run: Descent, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _result(
-    density: LogDensity, runs: list[Descent], settings: Mapping[str, Any], n: int, seed: int,
-    *compiled: Any,
+    density: LogDensity, runs: list[Descent], settings: Mapping[str, Any], seed: int,
+    compile_seconds: float,
 ) -> xr.DataTree:  # fmt: skip
     if not runs:
         raise KeyboardInterrupt("interrupted before there was anything to average")
-    thetas, problems, groups = [], [], {}
+    thetas, groups = [], {}
     for number, run in enumerate(runs):
         mean, sd, deviations = _moments(run, settings["rank"])
         rng = np.random.default_rng([seed, number])
@@ -190,7 +207,6 @@ def _result(
         z2 = rng.normal(size=(settings["draws"], len(deviations)))
         low_rank = z2 @ deviations / np.sqrt(2 * max(len(deviations) - 1, 1))
         thetas.append(mean + z1 * sd / np.sqrt(2) + low_rank)
-        problems += still_falling(run.losses, "more tune steps may help")
         if len(runs) == 1:
             total = np.sqrt(0.5 * sd**2 + (deviations**2).sum(0) / (2 * (len(deviations) - 1)))
             groups["variational"] = value_dataset(density, {"mean": mean, "sd": total})
@@ -199,14 +215,8 @@ def _result(
         {"loss": (("chain", "step"), np.array([run.losses[:steps] for run in runs]))},
         coords={"chain": np.arange(len(runs)), "step": np.arange(1, steps + 1)},
     )
-    data = tuple(jnp.asarray(a) for a in density.data)
-    interrupted = (
-        any(run.ended == "interrupted" for run in runs) or len(runs) < settings["n_starts"]
-    )
-    return result_tree(
-        density, posterior_dataset(density, np.array(thetas), data), sample_stats={},
-        method="swag", settings=settings, seed=seed, n=n, history=history, groups=groups,
-        seconds=sum(run.seconds for run in runs), problems=list(dict.fromkeys(problems)),
-        compile_seconds=sum(c.seconds for c in compiled),
-        attrs={"interrupted": int(interrupted), "stopped": runs[-1].ended},
+    return descent_tree(
+        density, np.array(thetas), runs, history=history, remedy="more tune steps may help",
+        complete=len(runs) == settings["n_starts"], method="swag", settings=settings, seed=seed,
+        n=settings["batch_size"], compile_seconds=compile_seconds, groups=groups,
     )  # fmt: skip

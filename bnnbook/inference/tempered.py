@@ -135,7 +135,7 @@ def sample_tempered(
 
     clock = time.perf_counter()
     with precision(dtype):
-        data = tuple(jnp.asarray(a) for a in density.data)
+        data = density.arrays()
         parts = tempered_loop(density, data, n_levels, counts["n_steps"], target_accept)
         compile_seconds = time.perf_counter() - clock
         states = _starts(density, data, parts, start, chains, n_levels, dtype, seed)
@@ -156,14 +156,13 @@ def sample_tempered(
     settings = {**counts, "chains": chains, "target_accept": target_accept, "dtype": dtype}
     run = run_chains(
         chain, density, method="tempered", settings=settings, label="tempering",
-        iterations=BLOCK * (n_warm + n_blocks), dtype=dtype, cores=cores, callbacks=callbacks,
+        iterations=BLOCK * (n_warm + n_blocks), cores=cores, callbacks=callbacks,
         progressbar=progressbar,
     )  # fmt: skip
     levels, attrs = ladder_summary(run, np.stack([tuned.beta for tuned in tunings]), steps)
     return run.result(
-        density, draws=draws, thin=thin, method="tempered", seed=seed, settings=settings,
-        compile_seconds=compile_seconds, groups={"tempering": levels}, attrs=attrs,
-        leave_out=PER_LEVEL,
+        density, thin=thin, seed=seed, compile_seconds=compile_seconds, attrs=attrs,
+        groups={"tempering": levels}, leave_out=PER_LEVEL,
         problems=lambda stats: ladder_problems(stats["diverging"], levels, attrs),
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ import numpy as np
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.graph.traversal import ancestors
 
-from bnnbook.density import LogDensity, precision
+from bnnbook.density import LogDensity, compiled_once, density_key, precision
 
 __all__ = ["collapsed_noise"]
 
@@ -44,8 +44,11 @@ def collapsed_noise(density: LogDensity, theta: np.ndarray) -> str | None:
     if not fitted:
         return None
     with precision("float64"):
-        data = tuple(jnp.asarray(a) for a in density.data)
-        terms = jax.jit(density.pointwise)(jnp.asarray(theta), data)
+        data = density.arrays()
+        kept = compiled_once(
+            ("terms", density_key(density, data)), lambda: jax.jit(density.pointwise)
+        )
+        terms = {name: np.asarray(term) for name, term in kept(jnp.asarray(theta), data).items()}
     for rv in fitted:
         y = np.asarray(density.model.rvs_to_values[rv].eval(), np.float64)
         spread = float(np.nanstd(y)) if y.ndim < 2 else float(np.nanstd(y - y.mean(axis=0)))

@@ -99,13 +99,7 @@ def compile_predictor(
         raise ValueError(
             f"model must have pm.Data inputs that {', '.join(names)} depend on, got none"
         )
-    shapes = model.eval_rv_shapes()
-    parameters = {}
-    for rv in free:
-        shape = tuple(int(s) for s in shapes[rv.name])
-        dims = tuple(model.named_vars_to_dims.get(rv.name) or (None,) * len(shape))
-        parameters[rv.name] = Parameter(dims, shape, rv.dtype)
-
+    parameters = _parameters(model, free)
     inputs = [*free.values(), *data.values()]
     rows, final, function = _rows_and_function(model, names, graphs, inputs, sources, parameters)
     held = [name for name in sources if name not in rows.axes]
@@ -140,6 +134,16 @@ def compile_predictor(
         free.values(), parameters.values(), strict=True)}  # fmt: skip
     ranges = index_ranges(graphs, data, examples)
     return Predictor(plan, call, _index_check(model, ranges), ranges)
+
+
+def _parameters(model: pm.Model, free: dict[Variable, Variable]) -> dict[str, Parameter]:
+    shapes = model.eval_rv_shapes()
+    parameters = {}
+    for rv in free:
+        shape = tuple(int(s) for s in shapes[rv.name])
+        dims = tuple(model.named_vars_to_dims.get(rv.name) or (None,) * len(shape))
+        parameters[rv.name] = Parameter(dims, shape, rv.dtype)
+    return parameters
 
 
 def _rows_and_function(

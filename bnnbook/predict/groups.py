@@ -12,7 +12,7 @@ from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.tensor.random.basic import NormalRV
 
-from bnnbook.density import jax_function
+from bnnbook.density import jax_function, precision
 from bnnbook.density.record import ATTRIBUTE, record_without
 from bnnbook.predict.draws import Parameter, as_dataset, open_draws
 from bnnbook.predict.labels import own_dims
@@ -83,8 +83,9 @@ def new_groups(
         constants = {v: v.type.filter_variable(v.get_value()) for v in rest}
         graphs = graph_replace(graphs, constants, strict=False)
     function = jax_function(list(inputs.values()), graphs)
-    flat = [jnp.asarray(draws.values[rv.name]) for rv in shared]
-    parts = [np.asarray(part) for part in jax.jit(jax.vmap(function))(*flat)]
+    with precision(np.float64):
+        flat = [jnp.asarray(draws.values[rv.name]) for rv in shared]
+        parts = [np.asarray(part) for part in jax.jit(jax.vmap(function))(*flat)]
 
     rng = np.random.default_rng(seed)
     variables = {}

@@ -78,9 +78,7 @@ def collect(job: Job, run: Run, seconds: float, compile_seconds: float, ended: s
     }
     store: DrawStore | None = None
     if job.store is None:
-        posterior = draws_dataset(job.density, run.draws, tuple(job.density.data)).assign_coords(
-            chain=run.chains
-        )
+        posterior = draws_dataset(job.density, run.draws).assign_coords(chain=run.chains)
     else:
         store = open_store(job)
         posterior = store.posterior().isel(draw=slice(common), chain=run.chains)

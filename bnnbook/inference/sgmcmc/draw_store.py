@@ -90,7 +90,7 @@ def constrainer(density: LogDensity, dtype: Any, most: int) -> Callable[[np.ndar
     if all(name in density.names for name in density.dims):  # no transforms: the draws as they are
         return lambda thetas: {name: density.split(thetas)[name] for name in density.dims}
     with precision(dtype):
-        data = tuple(jnp.asarray(a) for a in density.data)
+        data = density.arrays()
 
     def constrained(thetas: np.ndarray) -> Values:
         chains, new, size = thetas.shape
@@ -208,7 +208,7 @@ def open_store(job: Job) -> DrawStore:
 def _example(density: LogDensity, dtype: Any) -> xr.Dataset:
     shapes = variable_shapes(density)
     draws = {name: np.zeros((1, 1, *shape), dtype) for name, shape in shapes.items()}
-    return draws_dataset(density, draws, tuple(density.data))
+    return draws_dataset(density, draws)
 
 
 def _existing(path: Path, run: str) -> Any:

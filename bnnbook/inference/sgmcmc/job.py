@@ -12,9 +12,8 @@ import numpy as np
 import pymc as pm
 
 from bnnbook.checks import float_dtype, non_negative_int, positive_int, positive_number, seed_int
-from bnnbook.density import LogDensity, compile_log_density
+from bnnbook.density import LogDensity, compile_log_density, first_points
 from bnnbook.density.minibatch import Minibatches, cut
-from bnnbook.density.start import check_start
 from bnnbook.inference.sgmcmc.checkpoint import fingerprint
 from bnnbook.inference.sgmcmc.kernel import Kernel
 from bnnbook.inference.sgmcmc.schedules import Plan
@@ -95,10 +94,7 @@ def check_job(
             f"batch_size={density.batch_size} to sample_sgmcmc, which cuts and scales them itself"
         )
     batches = cut(density, batch_size)
-    if start is None:
-        start = density.initial_points(chains, jitter=np.inf, seed=seed)
-    starts = density.given_points(start, chains).astype(number)
-    check_start(density, starts)
+    starts = first_points(density, start, chains, seed=seed).astype(number)
     settings = {
         "n": list(batches.sizes), "draws": draws, "tune": tune, "thin": thin, "chains": chains,
         "seed": seed, "dtype": dtype,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnnbook.density import precision
+from bnnbook.density import compiled_once, density_key, precision
 from bnnbook.inference.sgmcmc.gradients import (
     Estimate,
     control_variates,
     minibatch_likelihood,
     posterior_gradient,
 )
-from bnnbook.inference.sgmcmc.kernel import Arrays, Step
+from bnnbook.inference.sgmcmc.kernel import Arrays, Kernel, Step
 from bnnbook.inference.sgmcmc.state import (
     Health,
     Kept,
@@ -93,27 +93,15 @@ def _measured(position: Arrays, gradient: Arrays, reference: Arrays) -> tuple[An
     return jnp.sqrt(squares), -jnp.stack(products).sum()
 
 
-def build_loop(job: Job, steps: int, slots: int, buckets: int) -> Callable[..., tuple[State, Kept]]:
-    """``advance`` of one chain, not compiled, with the data as its last argument."""
-    density, kernel, batches, dtype = job.density, job.kernel, job.batches, job.dtype
-    whole = [n == N for n, N in zip(batches.sizes, batches.lengths, strict=True)]
-    few = density.size <= FEW
-    ahead = steps * density.size * np.dtype(dtype).itemsize <= AHEAD_BYTES
+Normal = Callable[[Any], Any]
+"""Normal numbers (D,) from a key."""
+
+
+def _mover(job: Job, normal: Normal, *, ahead: bool) -> Callable[..., tuple]:
+    """Function (state, gradient, table, i) -> (position, memory): the kernel's update of step i."""
+    density, kernel = job.density, job.kernel
     # then the normal numbers, up to a third of a step's time, are not even drawn
-    quiet_steps = not ahead and not job.plan.noisy.all()
-    likelihood = minibatch_likelihood(batches)
-    if kernel.control_variates:
-        likelihood = control_variates(likelihood)
-    estimate_at = posterior_gradient(density, likelihood)
-
-    def batch_of(rows: tuple, i: Any, data: tuple) -> tuple:
-        if all(whole):
-            return data
-        cut = iter(rows)
-        return batches.take(data, tuple(slice(None) if w else next(cut)[i] for w in whole))
-
-    def normal(key: Any) -> Any:
-        return jax.random.normal(key, (density.size,), dtype)
+    quiet_steps = not ahead and _has_quiet_steps(job)
 
     def moved(state: State, gradient: Arrays, table: dict, i: Any) -> tuple:
         step = Step(table["size"][i], table["temperature"][i], table["adapt"][i], density.N)
@@ -132,14 +120,57 @@ def build_loop(job: Job, steps: int, slots: int, buckets: int) -> Callable[..., 
 
         return jax.lax.cond(step.temperature > 0, noisy, still) if quiet_steps else noisy()
 
-    def measured(estimate: Estimate, state: State, reference: Arrays, taken: Any) -> tuple:
-        def measure() -> tuple:
-            return _measured(state.position, estimate.gradient, reference)
+    return moved
 
-        if few:  # a branch would cost more
-            return measure()
-        nothing = jnp.zeros((), dtype)
-        return jax.lax.cond(taken, measure, lambda: (nothing, nothing))
+
+def _has_quiet_steps(job: Job) -> bool:
+    return not job.plan.noisy.all()
+
+
+def _measure(
+    job: Job, estimate: Estimate, state: State, reference: Arrays, taken: Any
+) -> tuple[Any, Any]:
+    def measure() -> tuple:
+        return _measured(state.position, estimate.gradient, reference)
+
+    if job.density.size <= FEW:  # a branch would cost more
+        return measure()
+    nothing = jnp.zeros((), job.dtype)
+    return jax.lax.cond(taken, measure, lambda: (nothing, nothing))
+
+
+def _no_draws(state: State, slots: int, buckets: int, dtype: Any) -> Kept:
+    return Kept(
+        position=tuple(jnp.zeros((slots, *p.shape), dtype) for p in state.position),
+        lp=jnp.zeros(slots, dtype),
+        grad_norm=jnp.zeros(slots, dtype),
+        virial=jnp.zeros(slots, dtype),
+        history=jnp.zeros(buckets, dtype),
+    )
+
+
+def _build_loop(
+    job: Job, steps: int, slots: int, buckets: int
+) -> Callable[..., tuple[State, Kept]]:
+    """``advance`` of one chain, not compiled, with the data as its last argument."""
+    density, batches, dtype = job.density, job.batches, job.dtype
+    whole = [n == N for n, N in zip(batches.sizes, batches.lengths, strict=True)]
+    ahead = steps * density.size * np.dtype(dtype).itemsize <= AHEAD_BYTES
+    likelihood = minibatch_likelihood(batches)
+    if job.kernel.control_variates:
+        likelihood = control_variates(likelihood)
+    estimate_at = posterior_gradient(density, likelihood)
+
+    def batch_of(rows: tuple, i: Any, data: tuple) -> tuple:
+        if all(whole):
+            return data
+        cut = iter(rows)
+        return batches.take(data, tuple(slice(None) if w else next(cut)[i] for w in whole))
+
+    def normal(key: Any) -> Any:
+        return jax.random.normal(key, (density.size,), dtype)
+
+    moved = _mover(job, normal, ahead=ahead)
 
     def advance(
         state: State, anchor: Any, reference: Arrays, key: Any, rows: tuple, table: dict,
@@ -148,7 +179,7 @@ def build_loop(job: Job, steps: int, slots: int, buckets: int) -> Callable[..., 
         def one_step(i: Any, carry: Carry) -> Carry:
             state, kept = carry
             estimate = estimate_at(state.position, batch_of(rows, i, data), anchor)
-            grad_norm, virial = measured(estimate, state, reference, table["taken"][i])
+            grad_norm, virial = _measure(job, estimate, state, reference, table["taken"][i])
             slot = table["slot"][i]
             kept = Kept(
                 position=tuple(
@@ -168,13 +199,7 @@ def build_loop(job: Job, steps: int, slots: int, buckets: int) -> Callable[..., 
         table = table | {"key": jax.vmap(jax.random.fold_in, (None, 0))(chain, table["step"])}
         if ahead:
             table["noise"] = jax.vmap(normal)(table["key"])
-        kept = Kept(
-            position=tuple(jnp.zeros((slots, *p.shape), dtype) for p in state.position),
-            lp=jnp.zeros(slots, dtype),
-            grad_norm=jnp.zeros(slots, dtype),
-            virial=jnp.zeros(slots, dtype),
-            history=jnp.zeros(buckets, dtype),
-        )
+        kept = _no_draws(state, slots, buckets, dtype)
         end = jax.lax.fori_loop(0, count, one_step, Carry(state, kept))
         return end.state, end.kept
 
@@ -182,12 +207,44 @@ def build_loop(job: Job, steps: int, slots: int, buckets: int) -> Callable[..., 
 
 
 def compile_loop(job: Job, together: int) -> Compiled:
-    """Compile the loop for ``together`` chains."""
+    """Compile the loop for ``together`` chains, once for all models that differ in their data."""
     clock = time.perf_counter()
     steps, slots = call_size(job, together)
-    buckets = steps // job.history_every + 2
-    batches = job.batches
-    advance = build_loop(job, steps, slots, buckets)
+    kernel = job.kernel
+    with precision(job.dtype):
+        # the data are an argument: compiled code would hold, and take long over, a copy
+        data = job.density.arrays(job.dtype)
+        key = (
+            "sgmcmc", together, steps, slots, job.history_every, np.dtype(job.dtype).name,
+            job.batches.key, _has_quiet_steps(job), _rule(kernel),
+            density_key(job.density, data),
+        )  # fmt: skip
+        compiled, compiled_full = compiled_once(
+            key, lambda: _compiled(job, together, steps, slots, data)
+        )
+
+    def run(*arguments: Any) -> Any:
+        return compiled(*arguments, data)
+
+    def full(position: Arrays) -> Any:
+        return compiled_full(position, data)
+
+    own = full if kernel.control_variates else None
+    return Compiled(run, own, steps, slots, time.perf_counter() - clock)
+
+
+def _rule(kernel: Kernel) -> Hashable:
+    """What decides the code of a kernel; one that is not of this package is never the same."""
+    update = kernel.update
+    if not getattr(update, "__module__", "").startswith("bnnbook."):
+        return object()
+    values = tuple(cell.cell_contents for cell in update.__closure__ or ())
+    return update.__code__, values, kernel.temperature == 0, kernel.control_variates is None
+
+
+def _compiled(job: Job, together: int, steps: int, slots: int, data: tuple) -> tuple[Any, Any]:
+    """``advance`` with its chains first, and the likelihood of all data for control variates."""
+    advance = _build_loop(job, steps, slots, steps // job.history_every + 2)
 
     def advance_one(
         state: Any, anchor: Any, reference: Any, keys: Any, rows: Any, *shared: Any
@@ -195,40 +252,24 @@ def compile_loop(job: Job, together: int) -> Compiled:
         alone = jax.tree.map(lambda a: a[0], (state, anchor, reference, keys, rows))
         return jax.tree.map(lambda a: a[None], advance(*alone, *shared))
 
-    with precision(job.dtype):
-        # the data are an argument: compiled code would hold, and take long over, a copy
-        data = tuple(
-            jnp.asarray(a, dtype=job.dtype if a.dtype.kind == "f" else None)
-            for a in job.density.data
+    state = first_state(job, job.starts[:together])
+    rows = tuple(
+        np.zeros((together, steps, n), np.int32)
+        for n, N in zip(job.batches.sizes, job.batches.lengths, strict=True)
+        if n < N
+    )
+    # mapping over one chain would only take longer to trace
+    mapped = jax.vmap(advance, in_axes=(0, 0, 0, 0, 0, None, None, None))
+    compiled = (
+        jax.jit(mapped if together > 1 else advance_one)
+        .lower(
+            state, first_anchor(job, state.position), state.position,
+            np.zeros((together, 2), np.uint32), rows, step_table(job, steps, 0, 1),
+            np.int32(1), data,
         )
-        state = first_state(job, job.starts[:together])
-        rows = tuple(
-            np.zeros((together, steps, n), np.int32)
-            for n, N in zip(batches.sizes, batches.lengths, strict=True)
-            if n < N
-        )
-        # mapping over one chain would only take longer to trace
-        mapped = jax.vmap(advance, in_axes=(0, 0, 0, 0, 0, None, None, None))
-        compiled = (
-            jax.jit(mapped if together > 1 else advance_one)
-            .lower(
-                state, first_anchor(job, state.position), state.position,
-                np.zeros((together, 2), np.uint32), rows, step_table(job, steps, 0, 1),
-                np.int32(1), data,
-            )
-            .compile()
-        )  # fmt: skip
-        full = None
-        if job.kernel.control_variates:
-            value_and_grad = jax.vmap(
-                jax.value_and_grad(job.whole.log_likelihood), in_axes=(0, None)
-            )
-            compiled_full = jax.jit(value_and_grad).lower(state.position, data).compile()
-
-            def full(position: Arrays) -> Any:
-                return compiled_full(position, data)
-
-    def run(*arguments: Any) -> Any:
-        return compiled(*arguments, data)
-
-    return Compiled(run, full, steps, slots, time.perf_counter() - clock)
+        .compile()
+    )  # fmt: skip
+    if not job.kernel.control_variates:
+        return compiled, None
+    value_and_grad = jax.vmap(jax.value_and_grad(job.whole.log_likelihood), in_axes=(0, None))
+    return compiled, jax.jit(value_and_grad).lower(state.position, data).compile()

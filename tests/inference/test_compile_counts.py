@@ -1,0 +1,53 @@
+"""Splits of one data set are fitted and predicted with code that is compiled once."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from bnnbook import inference, models, predict
+
+QUIET = {"seed": 0, "progressbar": False}
+CHAINS = {"draws": 5, "tune": 5, "chains": 2}
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(25, 2))
+Y = X @ [1.0, -2.0] + RNG.normal(size=25)
+SPLITS = 3
+
+WAYS = {
+    "fit_advi": lambda model: inference.fit_advi(model, 60, draws=5, **QUIET),
+    "fit_advi, batches": lambda model: inference.fit_advi(
+        model, 60, batch_size=4, draws=5, learning_rate=0.01, **QUIET
+    ),
+    "fit_map": lambda model: inference.fit_map(model, max_steps=20, **QUIET),
+    "sample_nuts": lambda model: inference.sample_nuts(model, **CHAINS, **QUIET),
+    "sample_sgmcmc": lambda model: inference.sample_sgmcmc(
+        model, inference.sgld(1e-4), batch_size=4, **CHAINS, **QUIET
+    ),
+    "predictor": lambda model: predict.compile_predictor(model, ["mu", "sigma"])(drawn(model), X),
+}
+
+
+def drawn(model):
+    return xr.Dataset({
+        name: (("chain", "draw", *model.named_vars_to_dims.get(name, ())), RNG.normal(size=shape))
+        for name, shape in (
+            (rv.name, (1, 3, *model.eval_rv_shapes()[rv.name])) for rv in model.free_RVs
+        )
+    })  # fmt: skip
+
+
+def split(number, n):
+    """Some of the rows, standardised by moments of their own."""
+    rows = np.random.default_rng(number).permutation(len(X))[:n]
+    return models.mlp_regression(X[rows], Y[rows], (), heteroskedastic=False)
+
+
+@pytest.mark.filterwarnings("ignore::bnnbook.inference.ConvergenceWarning")
+@pytest.mark.parametrize(("n", "way"), enumerate(WAYS, start=12))
+def test_a_split_compiles_nothing_again(compilations, n, way):
+    WAYS[way](split(0, n))
+    first = len(compilations)
+    assert first
+    for number in range(1, SPLITS):
+        WAYS[way](split(number, n))
+    assert len(compilations) == first
