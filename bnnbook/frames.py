@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 __all__ = [
+    "check_complete",
     "exact_array",
     "frame_labels",
     "is_frame",
@@ -70,6 +71,7 @@ def real_matrix(name: str, value: Any) -> tuple[np.ndarray, list[str | int] | No
     labels = frame_labels(name, value)
     if not labels or not len(value):
         raise ValueError(f"{name} must not be empty, got shape {tuple(value.shape)}")
+    check_complete(name, value, labels)
     columns = [real_array(name, value[c], where=f", column {c!r}") for c in labels]
     return np.column_stack(columns), labels
 
@@ -125,15 +127,39 @@ def exact_array(name: str, value: Any, *, where: str = "") -> np.ndarray:
 
 def missing_row(value: Any) -> int | None:
     """First row of a missing value in a masked array or a nullable column, None without one."""
-    if isinstance(value, np.ma.MaskedArray):
-        mask = np.ma.getmaskarray(value)
-    elif hasattr(value, "is_null"):  # polars
-        mask = np.asarray(value.is_null())
-    elif hasattr(value, "isna"):  # pandas
-        mask = np.asarray(value.isna())
-    else:
-        return None
+    mask = _missing(value)
     return int(np.argwhere(mask)[0][0]) if mask.ndim and mask.any() else None
+
+
+def _missing(value: Any) -> np.ndarray:
+    """Where values are missing, of the shape of ``value``; one False if it has no such notion."""
+    if isinstance(value, np.ma.MaskedArray):
+        return np.ma.getmaskarray(value)
+    if hasattr(value, "is_null"):  # polars
+        return np.asarray(value.is_null())
+    if hasattr(value, "isna"):  # pandas
+        return np.asarray(value.isna())
+    return np.asarray(False)
+
+
+def check_complete(name: str, frame: Any, labels: list[Any]) -> None:
+    """Raise ValueError that lists all columns of a frame with missing values, if any has some."""
+    n, found = len(frame), []
+    for label in labels:
+        mask = _missing(frame[label])
+        values = np.asarray(frame[label])
+        if values.dtype.kind == "f":
+            mask = mask | np.isnan(values)  # polars tells NaN from null
+        if n and mask.all():
+            found.append(f"all {n} rows of column {label!r}")
+        elif mask.any():
+            first = int(np.argmax(mask))
+            found.append(f"{mask.sum()} of {n} rows of column {label!r} (first in row {first})")
+    if found:
+        raise ValueError(
+            f"{name} must be finite, got missing values: {', '.join(found)}; fill them in first, "
+            "with sklearn.impute.SimpleImputer for one, or leave those rows or columns out"
+        )
 
 
 def label_codes(name: str, value: Any) -> tuple[np.ndarray, list[Any] | None]:

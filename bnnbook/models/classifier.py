@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ def mlp_classifier(
     activation: str = "tanh",
     bias: bool = False,
     prior_sd: float | Sequence[float] | str = 1.0,
+    standardise_inputs: bool = False,
+    category_dims: Mapping[str, int] | None = None,
     total_size: int | None = None,
 ) -> pm.Model:
     """Build a fully connected network with a Bernoulli or categorical likelihood.
@@ -49,6 +51,15 @@ def mlp_classifier(
     prior_sd : float, sequence of float, or "1/sqrt(fan_in)"
         Prior standard deviation of the weights: one number for all layers, one per layer (hidden
         layers first, output last), or scaled by the layer's number of inputs.
+    standardise_inputs : bool
+        Whether to standardise X inside, with the mean and sd of the rows given here, as
+        :func:`mlp_regression` does; the two are then part of every fit.
+    category_dims : dict of str to int, optional
+        Columns of a frame X that hold categories (strings, integers or booleans), and the length of
+        the vectors ``e_{column}`` that stand for their levels, with standard normal priors. The
+        vectors follow the numbers as inputs of the first layer, along ``input``. A category that
+        the data here have not is predicted with ``e_{column}_unseen``, which keeps its prior (a fit
+        of modes has it at 0), and a warning says in how many rows.
     total_size : int, optional
         Number of rows in the full data, with minibatch tensors: the likelihood is then scaled by
         ``total_size`` / batch size. Required for tensors, refused for arrays.
@@ -75,6 +86,7 @@ def mlp_classifier(
     likelihood = two_classes() if n_classes == 2 else classes(n_classes=int(n_classes))
     return network(
         X, y, hidden, likelihood,
-        activation=activation, bias=bias, prior_sd=prior_sd, standardise_inputs=False,
+        activation=activation, bias=bias, prior_sd=prior_sd,
+        standardise_inputs=standardise_inputs, category_dims=category_dims,
         total_size=total_size, at_least=1,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pymc as pm
@@ -28,6 +28,7 @@ def mlp_counts(
     bias: bool = True,
     prior_sd: float | Sequence[float] | str | None = None,
     standardise_inputs: bool = True,
+    category_dims: Mapping[str, int] | None = None,
     total_size: int | None = None,
 ) -> pm.Model:
     r"""Build a fully connected network for counts.
@@ -55,7 +56,7 @@ def mlp_counts(
     exposure : array (n,), optional
         What each count was counted in, such as years or people; positive. Predictions of ``mu``
         then need it too, those of ``rate`` do not. With arrays only.
-    activation, bias, prior_sd, standardise_inputs, total_size
+    activation, bias, prior_sd, standardise_inputs, category_dims, total_size
         As in :func:`mlp_regression`.
 
     Returns
@@ -81,5 +82,5 @@ def mlp_counts(
     return network(
         X, y, hidden, made,
         activation=activation, bias=bias, prior_sd=prior_sd, standardise_inputs=standardise_inputs,
-        total_size=total_size,
+        category_dims=category_dims, total_size=total_size,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,16 @@ from pymc.data import MinibatchOp
 from pytensor.tensor import TensorVariable
 
 from bnnbook.frames import frame_labels, is_frame, label_codes, real_array, real_matrix
+from bnnbook.models.embeddings import Category, embedding_coords, open_categories
 
-__all__ = ["Data", "class_labels", "moments", "named_data", "open_data", "targets"]
+__all__ = [
+    "Data",
+    "class_labels",
+    "moments",
+    "named_data",
+    "open_data",
+    "targets",
+]
 
 LARGEST = 1e90  # spreads beyond this, or below its inverse, have cubes that float64 cannot hold
 
@@ -31,6 +39,8 @@ class Data(NamedTuple):
     labels : list or None
         Names of y's classes or, of a frame of targets, of its columns.
     total_size : int or None
+    categories : tuple of Category
+        Columns that are embedded; X has the others.
     """
 
     X: Any
@@ -40,6 +50,7 @@ class Data(NamedTuple):
     features: list[Any]
     labels: list[Any] | None
     total_size: int | None
+    categories: tuple[Category, ...] = ()
 
     @property
     def minibatch(self) -> bool:
@@ -48,7 +59,12 @@ class Data(NamedTuple):
     def coords(self) -> dict[str, Any]:
         """Labels of the rows, which a minibatch has none of, and of the features."""
         rows = {} if self.minibatch else {"obs_id": np.arange(len(self.full_X))}
-        return {**rows, "feature": self.features}
+        more = embedding_coords(self.features, self.categories)
+        return {**rows, "feature": self.features, **more}
+
+    def inputs(self) -> int:
+        """Number of inputs of the first layer."""
+        return len(self.features) + sum(category.width for category in self.categories)
 
     def containers(self, *outputs: str) -> tuple[TensorVariable, TensorVariable]:
         """X and y in the current model."""
@@ -61,7 +77,13 @@ class Data(NamedTuple):
 CheckTargets = Callable[[Any], tuple[np.ndarray, list[Any] | None]]
 
 
-def open_data(X: Any, y: Any, total_size: int | None, check_y: CheckTargets) -> Data:
+def open_data(
+    X: Any,
+    y: Any,
+    total_size: int | None,
+    check_y: CheckTargets,
+    category_dims: Mapping[str, int] | None = None,
+) -> Data:
     """Check the inputs and the targets of a model.
 
     Raises
@@ -73,18 +95,21 @@ def open_data(X: Any, y: Any, total_size: int | None, check_y: CheckTargets) -> 
         tensors or given for arrays.
     """
     if isinstance(X, TensorVariable) or isinstance(y, TensorVariable):
+        if category_dims is not None:
+            raise TypeError("X must be a frame for category_dims, got a tensor of pm.Minibatch")
         return _open_minibatch(X, y, total_size, check_y)
     if total_size is not None:
         raise ValueError(
             "total_size belongs to pm.Minibatch tensors; with arrays the likelihood already "
             f"counts every row once, got total_size={total_size!r}"
         )
+    X, categories = (X, ()) if category_dims is None else open_categories(X, category_dims)
     X, names = real_matrix("X", X)
     y, labels = check_y(y)
     if len(X) != len(y):
         raise ValueError(f"X and y must have the same length, got {len(X)} and {len(y)}")
     features = list(range(X.shape[1])) if names is None else list(names)
-    return Data(X, y, X, y, features, labels, None)
+    return Data(X, y, X, y, features, labels, None, categories)
 
 
 def class_labels(y: Any, n_classes: int) -> tuple[np.ndarray, list[Any] | None]:

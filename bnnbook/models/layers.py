@@ -106,9 +106,9 @@ def hidden_layers(
     activation: Callable[[TensorVariable], TensorVariable],
     priors: Sequence[LayerPrior],
     bias: bool,
+    below: str = "feature",
 ) -> tuple[TensorVariable, str]:
     """The last hidden layer (units, rows) for inputs (features, rows), and the dim of its units."""
-    below = "feature"
     for i, prior in enumerate(priors, start=1):
         h = activation(dense(h, str(i), (below, f"hidden_{i}"), prior, bias))
         below = f"hidden_{i}"

@@ -17,16 +17,18 @@ from bnnbook.models.inputs import Data
 __all__ = ["check_marginal", "marginal_head"]
 
 
-def check_marginal(*, minibatch: bool, likelihood: str, shape: tuple[int, ...]) -> None:
+def check_marginal(data: Data, likelihood: str) -> None:
     """Raise unless the mean head can be integrated out."""
-    if minibatch:
+    if data.minibatch:
         raise TypeError(
             "marginal_output needs arrays, since its likelihood is no sum over rows; got tensors"
         )
     if likelihood != "normal":
         raise ValueError(f"marginal_output needs likelihood='normal', got {likelihood!r}")
-    if len(shape) > 1:
-        raise ValueError(f"marginal_output needs y of shape (rows,), got {shape}")
+    if data.full_y.ndim > 1:
+        raise ValueError(f"marginal_output needs y of shape (rows,), got {data.full_y.shape}")
+    if data.categories:
+        raise ValueError("marginal_output takes no category_dims: give indicator columns")
 
 
 def marginal_head(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from bnnbook.models.layers import (
 from bnnbook.models.layers import widths as layer_widths
 from bnnbook.models.likelihoods import one_column, target_units
 from bnnbook.models.marginal import check_marginal, marginal_head
-from bnnbook.models.network import standardised
+from bnnbook.models.network import network_inputs
 
 __all__ = ["mlp_regression"]
 
@@ -45,6 +45,7 @@ def mlp_regression(
     n_components: int | None = None,
     marginal_output: bool = False,
     standardise_inputs: bool = True,
+    category_dims: Mapping[str, int] | None = None,
     total_size: int | None = None,
 ) -> pm.Model:
     r"""Build a fully connected network with a normal or Student-t likelihood.
@@ -107,6 +108,12 @@ def mlp_regression(
     standardise_inputs : bool
         Whether to standardise X; if not, inputs are used as they are. A column that does not vary
         is only centred.
+    category_dims : dict of str to int, optional
+        Columns of a frame X that hold categories (strings, integers or booleans), and the length of
+        the vectors ``e_{column}`` that stand for their levels, with standard normal priors. The
+        vectors follow the numbers as inputs of the first layer, along ``input``. A category that
+        the data here have not is predicted with ``e_{column}_unseen``, which keeps its prior (a fit
+        of modes has it at 0), and a warning says in how many rows.
     total_size : int, optional
         Rows in the full data, with minibatch tensors, as in :func:`mlp_classifier`.
 
@@ -136,24 +143,24 @@ def mlp_regression(
     if likelihood not in LIKELIHOODS:
         raise ValueError(f"likelihood must be one of {list(LIKELIHOODS)}, got {likelihood!r}")
     components = _components(likelihood, n_components)
-    data = open_data(X, y, total_size, one_column if components else targets)
-    *priors, last = layer_priors(prior_sd, [len(data.features), *units])
+    data = open_data(X, y, total_size, one_column if components else targets, category_dims)
+    *priors, last = layer_priors(prior_sd, [data.inputs(), *units])
     scale_prior = _scale_prior(scale_prior_sd, last, default=prior_sd is None)
     outputs = ("output",) if data.full_y.ndim == 2 else ()
     if marginal_output:
-        check_marginal(minibatch=data.minibatch, likelihood=likelihood, shape=data.full_y.shape)
+        check_marginal(data, likelihood)
     coords = data.coords() | components
     coords |= {f"hidden_{i}": np.arange(width) for i, width in enumerate(units, start=1)}
     if marginal_output:
-        coords["head"] = [*range([len(data.features), *units][-1]), *(["bias"] if bias else [])]
+        coords["head"] = [*range([data.inputs(), *units][-1]), *(["bias"] if bias else [])]
     if outputs:
         coords["output"] = data.labels or np.arange(data.full_y.shape[1])
 
     with pm.Model(coords=coords) as model:
         inputs, observed_y = data.containers(*outputs)
         target = target_units(data, outputs, standardise=True)
-        h = standardised(inputs, data) if standardise_inputs else inputs
-        h, below = hidden_layers(h.T, act, priors, bias)
+        h, below = network_inputs(inputs, data, standardise=standardise_inputs)
+        h, below = hidden_layers(h, act, priors, bias, below)
         rows = (None if data.minibatch else "obs_id",)
         observed = Observed(observed_y, rows, data.total_size)
         head = HEADS[likelihood](target, scale)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from bnnbook.frames import exact_array, frame_labels, is_frame
+from bnnbook.categories import INDEX, LEVEL, codes_of
+from bnnbook.frames import check_complete, exact_array, frame_labels, is_frame
 from bnnbook.predict.draws import Held
 from bnnbook.predict.labels import aligned, label_order, own_dims
 
@@ -35,6 +36,7 @@ def open_inputs(
         If names, shapes or columns are not the model's, a value is missing, not finite, or would
         be another one in the container's dtype.
     """
+    X = _by_container(X, inputs, labels)
     if not isinstance(X, Mapping):
         if len(inputs) > 1:
             raise TypeError(
@@ -57,6 +59,43 @@ def open_inputs(
             array = _plain(str(name), X[name], held[name].dims, labels)
             others[str(name)] = _cast(str(name), array, held[name].value.dtype)
     return rows, others
+
+
+def _by_container(X: Any, inputs: Mapping[str, Input], labels: Mapping[str, Any]) -> Any:
+    """A frame whose category columns a model embeds, as that model's containers."""
+    columns = {
+        name.removesuffix(INDEX): name
+        for name, spec in inputs.items()
+        if name.endswith(INDEX)
+        and len(spec.shape) == 1
+        and np.dtype(spec.dtype).kind in "iu"
+        and name.removesuffix(INDEX) + LEVEL in labels
+    }
+    numbers = [
+        n for n, spec in inputs.items() if n not in columns.values() and len(spec.shape) == 2
+    ]
+    if not columns or len(numbers) != 1:
+        return X
+    (own,) = numbers
+    more: dict[str, Any] = {}
+    if isinstance(X, Mapping) and own in X and not set(columns.values()) & set(X):
+        frame, more = X[own], {n: v for n, v in X.items() if n != own}
+    else:
+        frame = X
+    if not is_frame(frame):
+        return X
+    given = frame_labels(own, frame)
+    missing = [column for column in columns if column not in given]
+    if missing:
+        raise ValueError(
+            f"columns of {own} must have the categories {sorted(columns)}, got {given} "
+            f"(missing {missing})"
+        )
+    codes = {
+        name: codes_of(column, frame[column], np.asarray(labels[column + LEVEL]).tolist())
+        for column, name in columns.items()
+    }
+    return {own: frame[[c for c in given if c not in columns]], **codes, **more}
 
 
 def _rows(name: str, value: Any, spec: Input, labels: Mapping[str, Any]) -> np.ndarray:
@@ -92,6 +131,7 @@ def _plain(
         return exact_array(name, value)
     columns = frame_labels(name, value)
     order = _columns(name, columns, labels.get(str(dims[1])))
+    check_complete(name, value, columns)
     parts = [exact_array(name, value[c], where=f", column {c!r}") for c in columns]
     if not parts:
         raise ValueError(f"{name} must have columns, got shape {tuple(value.shape)}")

@@ -84,8 +84,17 @@ MISSING.loc[3, "b"] = pd.NA
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"X": MISSING}, ValueError, "missing value in row 3, column 'b'"),
-        ({"X": FRAME.assign(a=np.nan)}, ValueError, "X must be finite, got .* row 0, column 'a'"),
+        (
+            {"X": MISSING},
+            ValueError,
+            r"1 of 12 rows of column 'b' \(first in row 3\); fill them in",
+        ),
+        (
+            {"X": FRAME.assign(a=np.nan, b=np.where(Y, np.nan, 1.0))},
+            ValueError,
+            r"got missing values: all 12 rows of column 'a', 6 of 12 rows of column 'b'",
+        ),
+        ({"X": pl.from_pandas(MISSING)}, ValueError, "1 of 12 rows of column 'b'"),
         ({"X": FRAME.assign(a=np.inf)}, ValueError, "got inf in row 0, column 'a'"),
         ({"X": FRAME.assign(d=WORDS)}, TypeError, "real numbers, got .* column 'd'"),
         (

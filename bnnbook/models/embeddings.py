@@ -1,0 +1,84 @@
+"""Category columns of a frame as embeddings: a vector of weights for each level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.tensor import TensorVariable
+
+from bnnbook.categories import INDEX, LEVEL, levels_of
+from bnnbook.checks import positive_int
+from bnnbook.frames import frame_labels, is_frame
+
+__all__ = ["Category", "embedded", "embedding_coords", "open_categories"]
+
+
+class Category(NamedTuple):
+    """A column of categories: codes of the rows, levels that occur, length of their vectors."""
+
+    name: str
+    codes: np.ndarray
+    levels: list[Any]
+    width: int
+
+
+def open_categories(X: Any, category_dims: Mapping[str, int]) -> tuple[Any, tuple[Category, ...]]:
+    """The other columns of a frame, and the category columns, in the frame's order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X is no frame, a column or a length is not what it has to be, or nothing else is left.
+    """
+    if not isinstance(category_dims, Mapping):
+        raise TypeError(
+            "category_dims must map names of columns to lengths of their vectors, as "
+            f"{{'city': 2}}, got {category_dims!r}"
+        )
+    if not is_frame(X):
+        raise TypeError(f"X must be a frame for category_dims, got {type(X).__name__}")
+    labels = frame_labels("X", X)
+    unknown = [name for name in category_dims if name not in labels]
+    if unknown:
+        raise ValueError(f"category_dims must name columns of X, {labels}, got {unknown}")
+    numbers = [c for c in labels if c not in category_dims]
+    if not numbers:
+        raise ValueError("X must have a column of numbers beside those of category_dims, got none")
+    if any(not isinstance(name, str) for name in category_dims):
+        raise TypeError(f"category_dims must name columns by strings, got {list(category_dims)}")
+    found = [
+        Category(str(c), *levels_of(str(c), X[c]), positive_int("category_dims", category_dims[c]))
+        for c in labels
+        if isinstance(c, str) and c in category_dims
+    ]
+    return X[numbers], tuple(found)
+
+
+def embedding_coords(features: list[Any], categories: tuple[Category, ...]) -> dict[str, Any]:
+    """Labels of the dims of embeddings, {} without categories."""
+    coords: dict[str, Any] = {}
+    inputs = [str(f) for f in features]
+    for name, _, levels, width in categories:
+        coords |= {f"{name}{LEVEL}": levels, f"{name}_part": np.arange(width)}
+        inputs += [f"{name}[{i}]" for i in range(width)]
+    return coords | ({"input": inputs} if categories else {})
+
+
+def embedded(h: TensorVariable, categories: tuple[Category, ...]) -> tuple[TensorVariable, str]:
+    """Inputs of the first layer (inputs, rows), numbers then vectors, and their dim.
+
+    Vectors have independent standard normal priors; that of a level that no row of the data has is
+    ``e_{column}_unseen``, of which the data say nothing.
+    """
+    parts = [h]
+    for name, codes, _, _ in categories:
+        index = pm.Data(f"{name}{INDEX}", codes, dims="obs_id")
+        one = np.float64(1.0)
+        known = pm.Normal(f"e_{name}", 0.0, one, dims=(f"{name}{LEVEL}", f"{name}_part"))
+        unseen = pm.Normal(f"e_{name}_unseen", 0.0, one, dims=f"{name}_part")
+        parts.append(pt.concatenate([known, unseen[None]])[index].T)
+    return (pt.concatenate(parts), "input") if categories else (h, "feature")

@@ -1,0 +1,166 @@
+"""Category columns as embeddings: the density by hand, new categories, files, what is refused."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy.stats import norm
+
+from bnnbook import inference, models, predict
+
+RNG = np.random.default_rng(3)
+N = 40
+CITIES = np.array(["Rome", "Oslo", "Bern"])
+FRAME = pd.DataFrame(
+    {
+        "age": RNG.normal(40, 10, N),
+        "city": CITIES[np.arange(N) % 3],
+        "size": RNG.normal(size=N),
+        "old": np.arange(N) % 2 == 0,
+    }
+)
+Y = 0.1 * FRAME.age + (FRAME.city == "Oslo") + 0.3 * RNG.normal(size=N)
+DIMS = {"city": 2, "old": 1}
+
+
+def build(frame=FRAME, y=Y, **options):
+    options = {"hidden": (3,), "heteroskedastic": False, "noise_sd": 0.3} | options
+    return models.mlp_regression(frame, y, category_dims=DIMS, **options)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    model = build()
+    return model, inference.fit_laplace(model, n_starts=1, draws=400, seed=0, progressbar=False)
+
+
+def forward(value, frame, levels=("Bern", "Oslo", "Rome")):
+    """The mean by hand, of one draw and the columns of a frame."""
+    numbers = FRAME[["age", "size"]]
+    h = ((frame[["age", "size"]] - numbers.mean()) / numbers.std(ddof=0)).to_numpy()
+    city = np.array([
+        value["e_city"][levels.index(c)] if c in levels else value["e_city_unseen"]
+        for c in frame.city
+    ])  # fmt: skip
+    old = value["e_old"][frame.old.astype(int)]
+    h = np.tanh(np.column_stack([h, city, old]) @ value["w1"] + value["b1"])
+    return Y.mean() + Y.std(ddof=0) * (h @ value["w_out"] + value["b_out"])
+
+
+def test_the_density_by_hand():
+    model = build()
+    assert model.coords["feature"] == ("age", "size")
+    assert model.coords["city_level"] == ("Bern", "Oslo", "Rome")
+    assert model.coords["old_level"] == (0, 1)
+    assert model.coords["input"] == ("age", "size", "city[0]", "city[1]", "old[0]")
+    shapes = model.eval_rv_shapes()
+    value = {rv.name: RNG.normal(size=shapes[rv.name]) for rv in model.free_RVs}
+    sds = {"w1": 5**-0.5, "w_out": 3**-0.5}
+    prior = sum(norm.logpdf(v, 0, sds.get(name, 1.0)).sum() for name, v in value.items())
+    right = prior + norm.logpdf(Y, forward(value, FRAME), 0.3).sum()
+    found = model.compile_logp(mode="FAST_COMPILE")(value)
+    assert found == pytest.approx(right, rel=1e-10)
+
+
+def test_a_new_category_has_the_prior_of_its_weights(fitted):
+    model, fit = fitted
+    sd = fit["variational"].to_dataset().sel(stat="sd")
+    np.testing.assert_allclose(sd["e_city_unseen"], [1.0, 1.0], rtol=1e-6)
+    assert float(sd["b_out"]) < 0.9  # where the data say something, it is less than the prior's
+    new = FRAME.iloc[:6].assign(city=["Paris", "Oslo", "Bonn", "Paris", "Rome", "Bern"])
+    predictor = predict.compile_predictor(model, "mu")
+    with pytest.warns(
+        UserWarning,
+        match=r"^3 of 6 rows have a category in column 'city' .* such as \['Paris', 'Bonn'\]: ",
+    ):
+        mu = predictor(fit, new)["mu"].squeeze("chain")
+    draws = fit["posterior"].to_dataset().squeeze("chain")
+    for i in (0, 7):
+        value = {name: draws[name].isel(draw=i).to_numpy() for name in draws.data_vars}
+        np.testing.assert_allclose(mu.isel(draw=i), forward(value, new), rtol=1e-8)
+
+
+def test_columns_are_known_by_name_and_categories_by_value(fitted, tmp_path):
+    model, fit = fitted
+    predict.save(tmp_path / "net", model, fit, outputs="mu", thin=10)
+    saved, kept = predict.load(tmp_path / "net")
+    right = saved(kept, FRAME)["mu"]
+    again = predict.compile_predictor(model, "mu")(kept, FRAME)["mu"]
+    np.testing.assert_allclose(right, again, rtol=1e-10)
+    shuffled = pd.Categorical(FRAME.city, ["Rome", "Paris", "Bern", "Oslo"])
+    for other in (
+        FRAME[["old", "size", "city", "age"]],
+        FRAME.assign(city=shuffled, old=FRAME.old.astype("boolean")),
+        FRAME.assign(city=FRAME.city.astype("string")),
+        pl.from_pandas(FRAME),
+        pl.from_pandas(FRAME).with_columns(pl.col("city").cast(pl.Categorical)),
+    ):
+        np.testing.assert_array_equal(saved(kept, other)["mu"], right)
+    new = FRAME.iloc[:2].assign(city="Paris")
+    with pytest.warns(UserWarning, match="2 of 2 rows have a category in column 'city'"):
+        saved(kept, new)
+    rows = {"X": FRAME[["age", "size"]], "city_index": [0] * N, "old_index": [1] * N}
+    same = FRAME.assign(city="Bern", old=True)
+    np.testing.assert_array_equal(saved(kept, rows)["mu"], saved(kept, same)["mu"])
+
+
+def test_categories_keep_their_order_and_only_those_that_occur():
+    frame = FRAME.assign(city=pd.Categorical(FRAME.city, ["Rome", "Paris", "Bern", "Oslo"]))
+    model = build(frame)
+    assert model.coords["city_level"] == ("Rome", "Bern", "Oslo")
+    assert model["city_index"].get_value()[:3].tolist() == [0, 2, 1]
+    numbers = models.mlp_classifier(
+        FRAME.assign(city=np.arange(N) % 3 + 7), Y.mean() < Y, category_dims=DIMS
+    )
+    assert numbers.coords["city_level"] == (7, 8, 9)
+    shapes = numbers.eval_rv_shapes()
+    assert [shapes[name] for name in ("w1", "e_city", "e_old")] == [(5, 5), (3, 2), (2, 1)]
+
+
+GAP = FRAME.city.where(np.arange(N) != 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"X": FRAME.to_numpy()}, TypeError, "X must be a frame for category_dims, got ndarray"),
+        ({"category_dims": {"town": 2}}, ValueError, r"name columns of X, .*, got \['town'\]"),
+        ({"category_dims": ["city"]}, TypeError, r"must map names of columns .* got \['city'\]"),
+        ({"category_dims": {"city": 0}}, ValueError, "category_dims must be at least 1, got 0"),
+        ({"category_dims": {"city": 1.5}}, TypeError, "category_dims must be an integer, got 1.5"),
+        ({"category_dims": {"city": 2}, "X": FRAME[["city"]]}, ValueError, "a column of numbers"),
+        ({"category_dims": {"age": 2}}, TypeError, "column 'age' must hold categories .* float"),
+        ({"X": FRAME.assign(city=GAP)}, ValueError, "'city' .* a missing value in row 4; fill"),
+        ({"X": FRAME.assign(age=np.nan)}, ValueError, "all 40 rows of column 'age'"),
+        ({"X": FRAME.assign(age="x")}, TypeError, "X must be real numbers, .* column 'age'"),
+        ({"X": FRAME.assign(city=["a", 1] * 20)}, TypeError, "'city' .* got int, str"),
+        ({"X": FRAME, "category_dims": {"old": 1}}, TypeError, "column 'city'"),
+        ({"marginal_output": True}, ValueError, "marginal_output takes no category_dims"),
+    ],
+)
+def test_what_cannot_be_embedded(change, error, message):
+    options = {"X": FRAME, "y": Y, "category_dims": DIMS} | change
+    with pytest.raises(error, match=message):
+        models.mlp_regression(**options)
+
+
+@pytest.mark.parametrize(
+    ("new", "error", "message"),
+    [
+        (FRAME.drop(columns="city"), ValueError, r"categories \['city', 'old'\].* \['city'\]\)"),
+        (FRAME.rename(columns={"age": "years"}), ValueError, r"columns of X .*missing \['age'\]"),
+        (FRAME.assign(city=1), TypeError, "'city' must hold strings as in the fit, got integers"),
+        (FRAME.assign(city=GAP), ValueError, "'city' .* a missing value in row 4"),
+        (FRAME.assign(age=np.nan), ValueError, "X must be finite"),
+        (FRAME[["age", "size"]].to_numpy(), TypeError, "X must be a dict with .*city_index"),
+        (
+            {"X": FRAME[["age", "size"]], "city_index": [4] * N, "old_index": [0] * N},
+            ValueError,
+            "city_index must index .* got 4 in row 0",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_predicted(fitted, new, error, message):
+    model, fit = fitted
+    with pytest.raises(error, match=message):
+        predict.compile_predictor(model, "mu")(fit, new)
