@@ -34,6 +34,7 @@ from bnnbook.plots.comparison import (
     risk_coverage,
     spread,
 )
+from bnnbook.plots.dependence import ice, partial_dependence
 from bnnbook.plots.images import class_bars, images
 from bnnbook.plots.regression import pit_histogram, prior_functions, profiles, regression_bands
 from bnnbook.plots.style import (
@@ -72,11 +73,13 @@ __all__ = [
     "elbo_trace",
     "grid",
     "group_panels",
+    "ice",
     "images",
     "method_style",
     "method_styles",
     "paired",
     "panels",
+    "partial_dependence",
     "pit_histogram",
     "prior_functions",
     "probability_surface",
