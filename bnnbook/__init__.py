@@ -13,6 +13,7 @@ from types import ModuleType
 __all__ = [
     "datasets",
     "diagnostics",
+    "estimators",
     "inference",
     "metrics",
     "models",

@@ -43,6 +43,7 @@ class Saved(NamedTuple):
 def save(
     path: str | Path, model: pm.Model, fit: xr.DataTree | xr.Dataset, *,
     outputs: str | Sequence[str] | None = None, thin: int = 1, dtype: str = "float64",
+    linearised: xr.DataTree | None = None,
 ) -> None:  # fmt: skip
     """Write a fit and the compiled predictor of its model into one file.
 
@@ -67,6 +68,8 @@ def save(
     thin : int
         Keep every ``thin``-th draw of each chain.
     dtype : {"float64", "float32"}
+    linearised : fit with a mode, optional
+        Save the linearised predictor of :func:`compile_predictor`, as for ``fit_laplace``.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def save(
     """
     step = positive_int("thin", thin)
     names = data_outputs(model) if outputs is None else outputs
-    predictor = compile_predictor(model, names, dtype=dtype)
+    predictor = compile_predictor(model, names, dtype=dtype, linearised=linearised)
     dataset, _ = as_dataset(fit, list(predictor.parameters))
     draws = open_draws(fit, predictor.plan.parameters, predictor.plan.labels)
     check_record(draws.record, predictor.plan.fingerprints, predictor.plan.labels)
