@@ -73,6 +73,17 @@ def lecturer() -> int:
     return python("tools/reader", "lecturer")
 
 
+def slides() -> int:
+    """one deck of slides a chapter, in _build/slides"""
+    return python("tools/slides.py")
+
+
+def pdf() -> int:
+    """print the built book to _build/bnnbook.pdf (needs Chromium)"""
+    say("pdf: printing every page of _build/html (a few minutes)")
+    return python("tools/print_book.py")
+
+
 def lint() -> int:
     """formatting, lint and types"""
     say("lint: ruff and mypy (under a minute)")
@@ -112,7 +123,21 @@ def setup() -> int:
 
 TASKS = {
     f.__name__: f
-    for f in (book, test, claims, lab, student, lecturer, lint, bench, lock, clean, setup)
+    for f in (
+        book,
+        test,
+        claims,
+        lab,
+        student,
+        lecturer,
+        slides,
+        pdf,
+        lint,
+        bench,
+        lock,
+        clean,
+        setup,
+    )  # fmt: skip
 }
 WITHOUT_PACKAGES = ("clean",)
 

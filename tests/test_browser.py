@@ -17,6 +17,7 @@ HTML = ROOT / "_build" / "html"
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 PAGES = [
     *(f"chapters/{path.stem}" for path in sorted((ROOT / "book/chapters").glob("*.ipynb"))),
+    *(f"howto/{path.stem}" for path in sorted((ROOT / "book/howto").glob("*.md"))),
     *(f"api/{path.stem}" for path in sorted((ROOT / "book/api").glob("*.md"))),
     *("index", "setup", "notation", "glossary", "corrections", "status", "bibliography"),
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pooch
 import pytest
+from myst_nb.core.read import myst_nb_reader_plugin
 
 TOOL = Path(__file__).parent.parent / "tools" / "build_book.py"
 
@@ -174,11 +175,19 @@ def test_chapters_run_at_once_and_the_build_finds_them(tmp_path, monkeypatch):
     for name, source in code.items():
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
         nbformat.write(notebook, tmp_path / "book" / f"{name}.ipynb")
-    tool.execute_chapters({"root": "book/good", "chapters": [{"file": "book/bad"}]})
+    head = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n"
+    text = tmp_path / "book" / "text.md"
+    text.write_text(f"{head}# Title\n\n```{{code-cell}} ipython3\nprint(6 * 7)\n```\n")
+    (tmp_path / "book" / "plain.md").write_text("# No code here\n")
+    tool.execute_chapters(
+        {"root": "book/good", "chapters": [{"file": f"book/{n}"} for n in ("bad", "text", "plain")]}
+    )
     cache = tool.get_cache(tool.CACHE)
     good = nbformat.read(tmp_path / "book" / "good.ipynb", 4)
     _, merged = cache.merge_match_into_notebook(good)
     assert merged.cells[0].outputs[0].text.strip() == str(tmp_path / "book")
+    _, merged = cache.merge_match_into_notebook(myst_nb_reader_plugin(str(text)))
+    assert merged.cells[1].outputs[0].text.strip() == "42"
     assert cache.match_cache_notebook(good).data["execution_seconds"] > 0
     with pytest.raises(KeyError):
         cache.match_cache_notebook(nbformat.read(tmp_path / "book" / "bad.ipynb", 4))

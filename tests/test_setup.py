@@ -218,7 +218,8 @@ def recorded(checkout, monkeypatch):
 COMMANDS = {
     "book": ["tools/build_book.py"], "test": ["-m", "pytest"], "claims": ["tools/run_claims.py"],
     "lab": ["tools/reader", "lab"], "student": ["tools/reader", "student"],
-    "lecturer": ["tools/reader", "lecturer"], "lint": ["-m", "ruff"],
+    "lecturer": ["tools/reader", "lecturer"], "slides": ["tools/slides.py"],
+    "pdf": ["tools/print_book.py"], "lint": ["-m", "ruff"],
     "bench": ["-m", "benchmarks"], "lock": ["-m", "uv"],
 }  # fmt: skip
 

@@ -142,8 +142,8 @@ def skip_fields(_: Any, what: str, __: str, member: Any, skip: bool, ___: Any) -
 
 
 def link_code(app: Any, page_name: str, _: str, context: dict[str, Any], __: Any) -> None:
-    """Link ``plots.grid`` and its like in the code of the chapters to where they are described."""
-    if not page_name.startswith("book/chapters/") or "body" not in context:
+    """Link ``plots.grid`` and its like in the code of the pages to where they are described."""
+    if not page_name.startswith(("book/chapters/", "book/howto/")) or "body" not in context:
         return
     objects = app.env.get_domain("py").objects
 

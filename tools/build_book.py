@@ -20,6 +20,7 @@ from pathlib import Path
 import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
+from myst_nb.core.read import is_myst_markdown_notebook
 
 from bnnbook.datasets.idx_files import data_folder
 
@@ -31,6 +32,7 @@ BUILT = BUILD / ".built-key"  # what the last good build was made with
 CHECKED = BUILD / ".checked-key"  # the pages that last passed their checks
 CHECKS = ("tests/test_book.py", "tests/test_browser.py")
 TIMEOUT = 1800  # seconds a cell may take
+MARKDOWN = {"name": "myst_nb_md", "type": "plugin"}  # reads a page of text with cells of code
 
 
 def code_key() -> str:
@@ -75,9 +77,11 @@ def execute_chapters(toc: dict) -> None:
     """
     cache = get_cache(CACHE)
     for page in pages(toc):
-        path = ROOT / f"{page}.ipynb"
-        if path.is_file():
-            cache.add_nb_to_project(str(path))
+        notebook, text = ROOT / f"{page}.ipynb", ROOT / f"{page}.md"
+        if notebook.is_file():
+            cache.add_nb_to_project(str(notebook))
+        elif text.is_file() and is_myst_markdown_notebook(text.read_text(encoding="utf-8")):
+            cache.add_nb_to_project(str(text), read_data=MARKDOWN)
     # several kernels at once leave each the one core that it has, also for products of matrices
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")

@@ -15,7 +15,7 @@ from jupyter_cache import get_cache
 from pybtex.database import parse_file
 from sphinx.util.inventory import InventoryFile
 
-__all__ = ["Book", "Link", "Picture", "glued"]
+__all__ = ["Book", "Link", "Picture", "executed", "glued"]
 
 TEXT = "application/papermill.record/text/plain"
 PNG = "application/papermill.record/image/png"
@@ -89,15 +89,21 @@ class Book:
         return f"{names}, {entry.fields.get('year', 'no year')}"
 
 
-def glued(root: Path, source: Path) -> dict[str, Any]:
-    """Values and pictures by name that the last run of a chapter kept; none if it has not run."""
+def executed(root: Path, source: Path) -> Any | None:
+    """A chapter with the outputs of its last run; None if it has not run as it is now."""
     folder = root / "_build" / ".jupyter_cache"
     if not folder.is_dir():
-        return {}
-    cache = get_cache(folder)
+        return None
     try:
-        run = cache.merge_match_into_notebook(nbformat.read(source, 4))[1]
+        return get_cache(folder).merge_match_into_notebook(nbformat.read(source, 4))[1]
     except KeyError:
+        return None
+
+
+def glued(root: Path, source: Path) -> dict[str, Any]:
+    """Values and pictures by name that the last run of a chapter kept; none if it has not run."""
+    run = executed(root, source)
+    if run is None:
         return {}
     found: dict[str, Any] = {}
     for cell in run.cells:

@@ -1,0 +1,52 @@
+"""How-to pages: every cell runs, every page is in the contents and has a title to search for."""
+
+import contextlib
+import io
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "book" / "howto").glob("*.md"))
+CELL = re.compile(
+    r"^```\{code-cell\} ipython3\n((?::[^\n]*\n)*)(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+def cells(page):
+    return [(options, code.strip()) for options, code in CELL.findall(page.read_text())]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_page_runs(page):
+    """Its hidden cells check what its text says; what it prints names no file of the builder."""
+    namespace, out = {"__name__": "__main__"}, io.StringIO()
+    with contextlib.redirect_stdout(out), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the pages show reasons to doubt a fit
+        for _, code in cells(page):
+            exec(compile(code, page.name, "exec"), namespace)
+    assert "Traceback" not in out.getvalue()
+    assert str(ROOT) not in out.getvalue()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_page_can_be_read(page):
+    text = page.read_text()
+    assert text.startswith("---\nfile_format: mystnb\n")
+    assert len(re.findall(r"^# .+", CELL.sub("", text), re.MULTILINE)) == 1
+    assert len(cells(page)) == text.count("```{code-cell}") >= 2
+    assert any("remove-cell" in options for options, _ in cells(page))
+    wide = [line for _, code in cells(page) for line in code.splitlines() if len(line) > 76]
+    assert not wide
+
+
+def test_every_page_is_in_the_contents_and_on_the_landing_page():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    listed = [c["file"] for part in toc["parts"] for c in part["chapters"]]
+    index = (ROOT / "book" / "index.md").read_text()
+    for page in PAGES:
+        assert f"book/howto/{page.stem}" in listed
+        assert f"howto/{page.stem}" in index

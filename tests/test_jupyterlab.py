@@ -1,0 +1,154 @@
+"""Readers' copies in a real JupyterLab: opened, run and saved by a headless Chromium.
+
+Chapter 0 and the bars of two fits; with ``BNNBOOK_LAB=all`` every chapter, which takes as long as
+all of them at quick budget.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import sync_playwright
+from reader.notebook import write_edition
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+CHAPTERS = sorted(path.stem for path in (ROOT / "book" / "chapters").glob("*.ipynb"))
+OPENED = CHAPTERS if os.environ.get("BNNBOOK_LAB") == "all" else CHAPTERS[:1]
+RAW = re.compile(
+    r"\{[\w:-]+\}`|:::\{|```\{|^:(?:label|class|name|alt):|^\([\w-]+\)=|<!--", re.MULTILINE
+)
+BARS = """
+import numpy as np
+import pymc as pm
+from bnnbook import inference
+
+with pm.Model() as model:
+    x = pm.Data("x", np.ones(40))
+    m = pm.Normal("m", 0, 1)
+    pm.Normal("obs", m * x, 1, observed=np.ones(40))
+sgld = inference.sgld(1e-3)
+fit = inference.sample_sgmcmc(model, sgld, draws=50, tune=50, chains=2, seed=0)
+inference.fit_advi(model, 200, learning_rate=0.05, seed=0);
+"""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Copies of all chapters, and a notebook that draws bars."""
+    folder = tmp_path_factory.mktemp("lab")
+    write_edition(ROOT, folder, "lab")
+    cells = [nbformat.v4.new_code_cell(BARS.strip())]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "bars.ipynb")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(folder, tmp_path_factory):
+    """Address of a JupyterLab that shows every cell of a notebook at once."""
+    settings = tmp_path_factory.mktemp("settings")
+    tracker = settings / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    tracker.parent.mkdir(parents=True)
+    tracker.write_text('{"windowingMode": "none"}')
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={port}", "--allow-root",
+        "--IdentityProvider.token=", f"--notebook-dir={folder}", "--LabApp.news_url=None",
+        "--expose-app-in-browser", "--LabApp.check_for_updates_class="
+        "jupyterlab.NeverCheckForUpdate",
+    ]  # fmt: skip
+    env = {
+        **os.environ, "BNNBOOK_FAST": "1", "JUPYTERLAB_SETTINGS_DIR": str(settings),
+        "JUPYTERLAB_WORKSPACES_DIR": str(settings), "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+    }  # fmt: skip
+    log = settings / "log"
+    with log.open("w") as out:
+        server = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{url}/api", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.5)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+def tracked():
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        return ""
+    command = ["git", "status", "--porcelain", "--untracked-files=no"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+
+
+def open_run_and_save(browser, lab, name):
+    """What a reader sees before the first run; then Run All, and save."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(120_000)
+    page.goto(f"{lab}/lab/tree/{name}.ipynb?reset", wait_until="load")
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady")
+    page.wait_for_function("!document.querySelector('.jp-MarkdownOutput:empty')")
+    text = "\n".join(page.locator(".jp-RenderedMarkdown").all_inner_texts())
+    page.set_default_timeout(1_200_000)
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+    page.close()
+    return text
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_a_chapter_reads_well_and_runs_to_its_end(browser, lab, folder, name):
+    before = tracked()
+    text = open_run_and_save(browser, lab, name)
+    assert len(text) > 3000
+    assert not RAW.search(text), RAW.search(text)
+    assert "Unknown Directive" not in text
+    saved = json.loads((folder / f"{name}.ipynb").read_text())
+    code = [cell for cell in saved["cells"] if cell["cell_type"] == "code" and cell["source"]]
+    assert all(cell["execution_count"] for cell in code)  # Run All came to the last cell
+    outputs = [output for cell in code for output in cell["outputs"]]
+    errors = [o for o in outputs if o["output_type"] == "error"]
+    assert not errors, [(o["ename"], o["evalue"]) for o in errors]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 5
+    assert not any("widget-view" in key for o in outputs for key in o.get("data", {}))
+    assert tracked() == before
+
+
+def test_bars_end_at_their_total_and_are_saved_as_text(browser, lab, folder):
+    open_run_and_save(browser, lab, "bars")
+    (cell,) = json.loads((folder / "bars.ipynb").read_text())["cells"]
+    assert not any(output["output_type"] == "error" for output in cell["outputs"])
+    texts = ["".join(o["data"]["text/plain"]) for o in cell["outputs"] if "data" in o]
+    bars = [re.search(r"(\d+)/(\d+)", text) for text in texts if "█" in text]
+    assert len(bars) == 2
+    assert all(found[1] == found[2] for found in bars), texts
+    assert not any("widget" in json.dumps(output) for output in cell["outputs"])
