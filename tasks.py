@@ -69,7 +69,7 @@ def student() -> int:
 
 
 def lecturer() -> int:
-    """chapters with open solutions, in _build/lecturer"""
+    """chapters with open solutions, lecture notes and a syllabus, in _build/lecturer"""
     return python("tools/reader", "lecturer")
 
 

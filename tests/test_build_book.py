@@ -30,6 +30,7 @@ def book(tmp_path, monkeypatch):
         monkeypatch.setattr(tool, name, tmp_path / "_build" / name)
     monkeypatch.setattr(tool, "print_run_times", lambda: None)
     monkeypatch.setattr(tool, "execute_chapters", lambda _: None)
+    monkeypatch.setattr(tool, "serve_reader_copies", lambda: None)
     monkeypatch.setenv("BNNBOOK_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("BNNBOOK_FAST", raising=False)
     names = ("bnnbook/models.py", "requirements.lock", "data/mnist/images.gz", *tool.CHECKS)
@@ -191,3 +192,26 @@ def test_chapters_run_at_once_and_the_build_finds_them(tmp_path, monkeypatch):
     assert cache.match_cache_notebook(good).data["execution_seconds"] > 0
     with pytest.raises(KeyError):
         cache.match_cache_notebook(nbformat.read(tmp_path / "book" / "bad.ipynb", 4))
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [("", "See Glossary."), ("https://b.example/", "See [Glossary](https://b.example/g.html).")],
+)
+def test_the_download_button_gives_the_copy_for_readers(tmp_path, monkeypatch, base, expected):
+    tool = load_tool()
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setattr(tool, "BUILD", tmp_path)
+    (tmp_path / "_config.yml").write_text(f"html:\n  baseurl: '{base}'\n")
+    served = tmp_path / "html" / "_sources" / "book" / "chapters" / "one.ipynb"
+    served.parent.mkdir(parents=True)
+    served.write_text("the source")
+    cells = [nbformat.v4.new_markdown_cell("See [Glossary](../html/g.html).")]
+
+    def write_edition(root, folder, edition):
+        assert (root, edition) == (tmp_path, "lab")
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "one.ipynb")
+
+    monkeypatch.setattr(tool, "write_edition", write_edition)
+    tool.serve_reader_copies()
+    assert nbformat.read(served, 4).cells[0].source == expected

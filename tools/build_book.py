@@ -11,16 +11,20 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
 from myst_nb.core.read import is_myst_markdown_notebook
+from reader.notebook import write_edition
 
 from bnnbook.datasets.idx_files import data_folder
 
@@ -32,6 +36,7 @@ BUILT = BUILD / ".built-key"  # what the last good build was made with
 CHECKED = BUILD / ".checked-key"  # the pages that last passed their checks
 CHECKS = ("tests/test_book.py", "tests/test_browser.py")
 TIMEOUT = 1800  # seconds a cell may take
+LINK = re.compile(r"\[([^\]]+)\]\(\.\./html/([^)]*)\)")  # in a copy, to a page of the book
 MARKDOWN = {"name": "myst_nb_md", "type": "plugin"}  # reads a page of text with cells of code
 
 
@@ -92,6 +97,24 @@ def execute_chapters(toc: dict) -> None:
         print(f"book: {Path(uri).stem} failed, and is executed again for its message")
 
 
+def serve_reader_copies() -> None:
+    """Let the download button of each chapter give its copy for readers.
+
+    Links to other pages are to where the book is published, or plain text where it is not.
+    """
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    base = settings["html"].get("baseurl", "").rstrip("/")
+    with tempfile.TemporaryDirectory() as folder:
+        write_edition(ROOT, Path(folder), "lab")
+        for copy in Path(folder).glob("*.ipynb"):
+            notebook = nbformat.read(copy, 4)
+            for cell in notebook.cells:
+                if cell.cell_type == "markdown":
+                    shown = rf"[\1]({base}/\2)" if base else r"\1"
+                    cell.source = LINK.sub(shown, cell.source)
+            nbformat.write(notebook, BUILD / "html" / "_sources" / "book" / "chapters" / copy.name)
+
+
 def print_run_times() -> None:
     """Table of the run time of every executed page, of its last execution."""
     records = sorted(get_cache(CACHE).list_cache_records(), key=lambda record: record.pk)
@@ -127,6 +150,7 @@ def main() -> int:
     if failed:
         print("book: the build failed; the messages above say where", file=sys.stderr)
         return 1
+    serve_reader_copies()
     missing = [p for p in pages(toc) if not (BUILD / "html" / f"{p}.html").is_file()]
     if missing:
         print(f"book: pages missing from the build: {', '.join(missing)}", file=sys.stderr)
