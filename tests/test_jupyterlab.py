@@ -80,7 +80,7 @@ def lab(folder, tmp_path_factory):
         server = subprocess.Popen(command, env=env, stdout=out, stderr=out)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        for _ in range(1200):
             try:
                 urllib.request.urlopen(f"{url}/api", timeout=5).close()
                 break
@@ -112,7 +112,7 @@ def tracked():
 def open_run_and_save(browser, lab, name):
     """What a reader sees before the first run; then Run All, and save."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(600_000)
     page.goto(f"{lab}/lab/tree/{name}.ipynb?reset", wait_until="load")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady")

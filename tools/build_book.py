@@ -103,7 +103,7 @@ def serve_reader_copies() -> None:
     Links to other pages are to where the book is published, or plain text where it is not.
     """
     settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    base = settings["html"].get("baseurl", "").rstrip("/")
+    base = (settings["html"].get("baseurl") or "").rstrip("/")
     with tempfile.TemporaryDirectory() as folder:
         write_edition(ROOT, Path(folder), "lab")
         for copy in Path(folder).glob("*.ipynb"):
