@@ -32,6 +32,7 @@ BLOCK = re.compile(
     r"|^(?:[-*]|\d+\.) .+?(?=\n\n|\n(?:`{3}|:{3}|#)|\Z)",
     re.MULTILINE | re.DOTALL,
 )
+TITLE = re.compile(r"^\S+\{\w+\} (.+)$", re.MULTILINE)
 MATHS = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<!\\)\$(?P<line>[^$\n](?:[^$]*[^$\s])?)\$", re.DOTALL)
 SHELL = """<!doctype html>
 <html lang="en">
@@ -63,6 +64,8 @@ STYLE = """.reveal { font-size: 28px; }
 .reveal .caption { color: #444; font-size: 0.72em; }
 .reveal blockquote { background: #f2f6fa; box-shadow: none; font-style: normal; padding: 0.4em 1em;
   width: 100%; box-sizing: border-box; margin: 0.6em 0; }
+.reveal blockquote img { max-height: 330px; }
+.reveal blockquote p { margin: 0.4em 0; }
 .reveal ul, .reveal ol { display: block; margin-left: 1.2em; }
 .reveal u { text-decoration: none; }
 """
@@ -70,7 +73,11 @@ STYLE = """.reveal { font-size: 28px; }
 
 def points(source: str) -> str:
     """What of a text cell is shown: headings, boxes, lists and displayed equations."""
-    return "\n\n".join(found[0] for found in BLOCK.finditer(source))
+    shown = []
+    for found in BLOCK.finditer(source):
+        folded = ":class: dropdown" in found[0]  # such as an answer: it has a slide of its own
+        shown.append(f"## {TITLE.match(found[0])[1]}\n\n{found[0]}" if folded else found[0])  # type: ignore[index]
+    return "\n\n".join(shown)
 
 
 def to_html(markdown: str) -> str:

@@ -39,6 +39,11 @@ def test_of_a_text_the_points_are_shown():
         assert part in found
 
 
+def test_a_folded_answer_has_a_slide_of_its_own():
+    text = "````{admonition} The answer\n:class: dropdown\nIt is 3.\n````"
+    assert slides.points(text) == f"## The answer\n\n{text}"
+
+
 @pytest.mark.parametrize(
     ("markdown", "expected"),
     [
