@@ -11,6 +11,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "book" / "howto").glob("*.md"))
+LONG = ("not_converged", "step_size")  # half of the time; make book runs all
 CELL = re.compile(
     r"^```\{code-cell\} ipython3\n((?::[^\n]*\n)*)(.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -20,7 +21,7 @@ def cells(page):
     return [(options, code.strip()) for options, code in CELL.findall(page.read_text())]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [p for p in PAGES if p.stem not in LONG], ids=lambda p: p.stem)
 def test_page_runs(page):
     """Its hidden cells check what its text says; what it prints names no file of the builder."""
     namespace, out = {"__name__": "__main__"}, io.StringIO()
