@@ -121,24 +121,10 @@ def setup() -> int:
     return 0
 
 
-TASKS = {
-    f.__name__: f
-    for f in (
-        book,
-        test,
-        claims,
-        lab,
-        student,
-        lecturer,
-        slides,
-        pdf,
-        lint,
-        bench,
-        lock,
-        clean,
-        setup,
-    )  # fmt: skip
-}
+ALL = (
+    book, test, claims, lab, student, lecturer, slides, pdf, lint, bench, lock, clean, setup,
+)  # fmt: skip
+TASKS = {f.__name__: f for f in ALL}
 WITHOUT_PACKAGES = ("clean",)
 
 
