@@ -47,12 +47,12 @@ def mlp_counts(
         Counts: whole numbers from 0.
     hidden : sequence of int
         Units per hidden layer; none gives a generalised linear model.
-    likelihood : {"negative_binomial", "poisson", "zero_inflated_negative_binomial", \
-"zero_inflated_poisson"}
-        The negative binomial has variance mu + mu^2 / alpha (Hilbe 2011, ch. 8); 1 / alpha is
-        ``overdispersion``, with the prior HalfNormal(1). Inflated with zeros, a count is 0 with
-        probability 1 - psi, else from the likelihood with mean ``mu`` (Lambert 1992); psi is a
-        second output of the network through a sigmoid. All are as in PyMC.
+    likelihood : str
+        "negative_binomial", "poisson", "zero_inflated_negative_binomial" or
+        "zero_inflated_poisson". The negative binomial has variance mu + mu^2 / alpha (Hilbe 2011,
+        ch. 8); 1 / alpha is ``overdispersion``, with the prior HalfNormal(1). Inflated with zeros,
+        a count is 0 with probability 1 - psi, else from the likelihood with mean ``mu`` (Lambert
+        1992); psi is a second output of the network through a sigmoid. All are as in PyMC.
     exposure : array (n,), optional
         What each count was counted in, such as years or people; positive. Predictions of ``mu``
         then need it too, those of ``rate`` do not. With arrays only.
