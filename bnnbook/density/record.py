@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -104,6 +105,7 @@ def content(value: np.ndarray) -> dict[str, Any]:
     return {"dtype": value.dtype.str, "values": value.tolist()}
 
 
+@functools.cache  # reading them takes as long as building a small model
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("pymc", "pytensor")}
 
