@@ -47,10 +47,10 @@ def taken(data: Sequence[Any], rows: Sequence[Any], ways: Ways) -> tuple:
 def evaluated(density: LogDensity) -> Evaluate:
     """A function of the data: all terms of the likelihood and the "prior", at one point."""
     theta = density.initial_points(1, jitter=0.5, seed=0)[0]
+    pointwise, potentials, log_prior = density.pointwise, density.potentials, density.log_prior
 
-    def all_terms(theta: Array, data: tuple) -> dict[str, Array]:
-        terms = density.pointwise(theta, data) | density.potentials(theta, data)
-        return terms | {"": density.log_prior(theta, data)}
+    def all_terms(theta: Array, data: tuple) -> dict[str, Array]:  # is kept, the density is not
+        return pointwise(theta, data) | potentials(theta, data) | {"": log_prior(theta, data)}
 
     key = "all terms", density_key(density, density.data)
     at = compiled_once(key, lambda: jax.jit(all_terms))

@@ -3,6 +3,7 @@
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
 
 from bnnbook import inference, models
 
@@ -26,6 +27,23 @@ def test_diagonal_is_the_inverse_of_the_precisions_diagonal(line):
     fit = inference.fit_laplace(model, structure="diagonal", **QUIET)
     sd = fit["variational"]["beta"].sel(stat="sd")
     np.testing.assert_allclose(sd, np.diag(np.linalg.inv(covariance)) ** -0.5, rtol=1e-6)
+
+
+def test_decrement_is_what_a_newton_step_from_the_mode_gains(line):
+    """Half a standard deviation away: 1/8 of a nat in the metric of either covariance."""
+    model, mean, covariance, _ = line
+    precision = np.linalg.inv(covariance)
+    away = mean + 0.5 * np.linalg.cholesky(covariance)[:, 0]
+    mode = xr.Dataset(
+        {"beta": (("chain", "draw", "term"), away[None, None])}, {"term": ["intercept", "slope"]}
+    )
+    mode = xr.DataTree.from_dict({"posterior": mode})
+    fit = inference.fit_laplace(model, mode=mode, **QUIET)
+    assert fit.attrs["newton_decrement"] == pytest.approx(0.125, rel=1e-6)
+    fit = inference.fit_laplace(model, structure="diagonal", mode=mode, **QUIET)
+    gradient = precision @ (away - mean)
+    expected = 0.5 * np.sum(gradient**2 / np.diag(precision))
+    assert fit.attrs["newton_decrement"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_tuned_prior_maximises_the_evidence():

@@ -76,6 +76,9 @@ def test_swag_has_the_variance_of_its_own_iterates(line):
     assert (none < 0.05 * wide).all()  # all rows in every batch: no noise, no spread
     again = inference.fit_swag(model, learning_rate=0.02, batch_size=10, **few)
     assert again["posterior"].equals(fit["posterior"])
+    two = inference.fit_swag(model, learning_rate=0.02, batch_size=10, rank=2, **few)
+    sd = two["variational"]["beta"].sel(stat="sd")  # half diagonal, half of two deviations
+    np.testing.assert_allclose(two["posterior"]["beta"].std(["chain", "draw"]), sd, rtol=0.08)
 
 
 def test_swag_refuses_fewer_iterates_than_rank(line):

@@ -224,23 +224,19 @@ MEANS = textwrap.dedent("""
 """)
 
 
-@pytest.mark.parametrize(
-    ("x64", "floatX", "rtol"),
-    [("0", "float64", 1e-9), ("1", "float32", 1e-4)],
-)
-def test_precision_of_the_process_makes_no_difference(x64, floatX, rtol):
-    """Each of JAX's defaults, and PyMC's single precision, in a process of its own."""
+def test_precision_of_the_process_makes_no_difference():
+    """JAX's and PyMC's single precision, in a process of its own."""
     script = (
-        f"import pytensor\npytensor.config.floatX = {floatX!r}\n{MEANS}\nprint(*means().ravel())"
+        f"import pytensor\npytensor.config.floatX = 'float32'\n{MEANS}\nprint(*means().ravel())"
     )
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True,
-        env={**os.environ, "JAX_ENABLE_X64": x64},
+        env={**os.environ, "JAX_ENABLE_X64": "0"},
     )  # fmt: skip
     there = np.array(run.stdout.split(), float).reshape(4, 2)
     namespace = {}
     exec(MEANS, namespace)
     here = namespace["means"]()
     np.testing.assert_allclose(here[1], here[0], rtol=1e-9)
-    np.testing.assert_allclose(there[:2], here[:2], rtol=rtol)
+    np.testing.assert_allclose(there[:2], here[:2], rtol=1e-4)
     np.testing.assert_allclose(there[2:], here[2:], rtol=1e-4)
