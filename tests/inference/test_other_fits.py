@@ -141,3 +141,21 @@ def test_dropout_of_a_linear_model_has_its_closed_form():
 def test_dropout_refuses(network, dims, rate, message):
     with pytest.raises(ValueError, match=message):
         inference.fit_dropout(network, dims, rate, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("fit_swag", {"learning_rate": 0.1}),
+        ("fit_dropout", {"dims": "unit", "rate": 0.5}),
+        ("fit_pathfinder", {}),
+        ("sample_mclmc", {"chains": 2}),
+    ],
+)
+def test_data_outside_the_support_are_refused_before_the_first_step(name, settings):
+    with pm.Model(coords={"unit": range(2)}) as model:
+        w, v = pm.Normal("w", dims="unit"), pm.Normal("v", dims="unit")
+        p = pm.math.sigmoid(pm.Data("x", np.ones(4)) * (w * v).sum())
+        pm.Bernoulli("obs", p, observed=pm.Data("y", [0, 1, 2, 1]))
+    with pytest.raises(ValueError, match=r"1 of 4 rows of observed variable obs .* row 2"):
+        getattr(inference, name)(model, **settings, **QUIET)
