@@ -133,14 +133,16 @@ class BayesianNetwork(BaseEstimator):
             self._set_predictor()
 
     def _outputs(self, X: Any, *, reduce: str | None = None) -> xr.Dataset:
-        check_is_fitted(self, "fit_")
-        return self.predictor_(self.fit_, self._checked(X, reset=False), reduce=reduce)
+        X = self._checked(X, reset=False)
+        return self.predictor_(self.fit_, X, reduce=reduce)
 
     def _checked(self, X: Any, y: Any = "no_validation", *, reset: bool) -> Any:
         """X in float64, and y, as scikit-learn checks them.
 
         Of a frame only the names: its columns are checked by the model or the predictor.
         """
+        if not reset:
+            check_is_fitted(self, "fit_")
         least = {"ensure_min_samples": 2} if reset else {}
         checks = {"dtype": np.float64, "y_numeric": self.numeric_targets, **least}
         given = not (isinstance(y, str) and y == "no_validation")
