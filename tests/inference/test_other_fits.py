@@ -159,3 +159,11 @@ def test_data_outside_the_support_are_refused_before_the_first_step(name, settin
         pm.Bernoulli("obs", p, observed=pm.Data("y", [0, 1, 2, 1]))
     with pytest.raises(ValueError, match=r"1 of 4 rows of observed variable obs .* row 2"):
         getattr(inference, name)(model, **settings, **QUIET)
+
+
+def test_a_loss_that_still_falls_is_told_of(line):
+    with pytest.warns(inference.ConvergenceWarning, match=r"loss still fell by .* more tune steps"):
+        inference.fit_swag(
+            line[0], learning_rate=3e-5, tune=0, steps=500, collect_every=20, rank=5, draws=5,
+            batch_size=40, start={"beta": np.full((1, 2), 5.0)}, **QUIET,
+        )  # fmt: skip
