@@ -106,7 +106,7 @@ def _patches_product(
         start = [p * d for p, d in zip(place, rhs_dilation, strict=True)]
         stop = [b + (n - 1) * s + 1 for b, n, s in zip(start, size, window_strides, strict=True)]
         slices.append(
-            lax.slice(x, (0, *start, 0), (len(x), *stop, x.shape[-1]), (1, *window_strides, 1))
+            lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *window_strides, 1))
         )
     patches = jnp.stack(slices, axis=-2)  # (n, *size, place, channel)
     groups, (out, inner) = feature_group_count, w.shape[:2]

@@ -16,6 +16,7 @@ from bnnbook.models.counts import mlp_counts
 from bnnbook.models.heads import HEADS, SCALE_LINKS
 from bnnbook.models.hierarchical import hierarchical_mlp_classifier
 from bnnbook.models.layers import ACTIVATIONS
+from bnnbook.models.module import from_module
 from bnnbook.models.multilabel import mlp_multilabel
 from bnnbook.models.ordinal import mlp_ordinal
 from bnnbook.models.regression import mlp_regression
@@ -24,6 +25,7 @@ __all__ = [
     "ACTIVATIONS",
     "HEADS",
     "SCALE_LINKS",
+    "from_module",
     "hierarchical_mlp_classifier",
     "mlp_classifier",
     "mlp_counts",

@@ -11,11 +11,19 @@ import pytensor
 from pymc.data import MinibatchOp
 from pytensor.tensor import TensorVariable
 
-from bnnbook.frames import frame_labels, is_frame, label_codes, real_array, real_matrix
+from bnnbook.frames import (
+    exact_array,
+    frame_labels,
+    is_frame,
+    label_codes,
+    real_array,
+    real_matrix,
+)
 from bnnbook.models.embeddings import Category, embedding_coords, open_categories
 
 __all__ = [
     "Data",
+    "any_inputs",
     "class_labels",
     "moments",
     "named_data",
@@ -35,7 +43,7 @@ class Data(NamedTuple):
     full_X, full_y : arrays
         All rows; the same as X and y for arrays.
     features : list
-        Names of X's columns, 0, 1, ... for arrays.
+        Names of X's columns, 0, 1, ... for arrays; none if X has not two axes.
     labels : list or None
         Names of y's classes or, of a frame of targets, of its columns.
     total_size : int or None
@@ -56,11 +64,21 @@ class Data(NamedTuple):
     def minibatch(self) -> bool:
         return isinstance(self.X, TensorVariable)
 
+    @property
+    def X_dims(self) -> tuple[str, ...]:
+        """Dims of X: rows and features, or rows and axes by their number."""
+        if self.full_X.ndim == 2:
+            return "obs_id", "feature"
+        return "obs_id", *(f"X_dim_{i}" for i in range(1, self.full_X.ndim))
+
     def coords(self) -> dict[str, Any]:
         """Labels of the rows, which a minibatch has none of, and of the features."""
         rows = {} if self.minibatch else {"obs_id": np.arange(len(self.full_X))}
-        more = embedding_coords(self.features, self.categories)
-        return {**rows, "feature": self.features, **more}
+        if self.full_X.ndim == 2:
+            more = embedding_coords(self.features, self.categories)
+            return {**rows, "feature": self.features, **more}
+        axes = zip(self.X_dims[1:], self.full_X.shape[1:], strict=True)
+        return rows | {dim: np.arange(length) for dim, length in axes}
 
     def inputs(self) -> int:
         """Number of inputs of the first layer."""
@@ -70,11 +88,12 @@ class Data(NamedTuple):
         """X and y in the current model."""
         if self.minibatch:
             return self.X, self.y
-        X = pm.Data("X", self.X, dims=("obs_id", "feature"), borrow=True)  # a copy already
+        X = pm.Data("X", self.X, dims=self.X_dims, borrow=True)  # a copy already
         return X, pm.Data("y", self.y, dims=("obs_id", *outputs))
 
 
 CheckTargets = Callable[[Any], tuple[np.ndarray, list[Any] | None]]
+CheckInputs = Callable[[str, Any], tuple[np.ndarray, list[Any] | None]]
 
 
 def open_data(
@@ -83,6 +102,7 @@ def open_data(
     total_size: int | None,
     check_y: CheckTargets,
     category_dims: Mapping[str, int] | None = None,
+    check_X: CheckInputs = real_matrix,
 ) -> Data:
     """Check the inputs and the targets of a model.
 
@@ -97,19 +117,33 @@ def open_data(
     if isinstance(X, TensorVariable) or isinstance(y, TensorVariable):
         if category_dims is not None:
             raise TypeError("X must be a frame for category_dims, got a tensor of pm.Minibatch")
-        return _open_minibatch(X, y, total_size, check_y)
+        return _open_minibatch(X, y, total_size, check_y, check_X)
     if total_size is not None:
         raise ValueError(
             "total_size belongs to pm.Minibatch tensors; with arrays the likelihood already "
             f"counts every row once, got total_size={total_size!r}"
         )
     X, categories = (X, ()) if category_dims is None else open_categories(X, category_dims)
-    X, names = real_matrix("X", X)
+    X, names = check_X("X", X)
     y, labels = check_y(y)
     if len(X) != len(y):
         raise ValueError(f"X and y must have the same length, got {len(X)} and {len(y)}")
-    features = list(range(X.shape[1])) if names is None else list(names)
+    features = _columns(X) if names is None else list(names)
     return Data(X, y, X, y, features, labels, None, categories)
+
+
+def any_inputs(name: str, X: Any) -> tuple[np.ndarray, list[Any] | None]:
+    """Numbers (rows, ...) of any number of axes; integers keep their dtype. A frame as usual."""
+    if is_frame(X):
+        return real_matrix(name, X)
+    array = exact_array(name, X)
+    if not array.ndim or not array.size:
+        raise ValueError(f"{name} must have rows, got shape {array.shape}")
+    return array, None
+
+
+def _columns(X: np.ndarray) -> list[Any]:
+    return list(range(X.shape[1])) if X.ndim == 2 else []
 
 
 def class_labels(y: Any, n_classes: int) -> tuple[np.ndarray, list[Any] | None]:
@@ -206,7 +240,9 @@ def named_data(name: str, value: Any, dims: tuple[str, ...]) -> TensorVariable:
         return pm.Data(name, array, dims=dims or None, shape=array.shape)
 
 
-def _open_minibatch(X: Any, y: Any, total_size: int | None, check_y: CheckTargets) -> Data:
+def _open_minibatch(
+    X: Any, y: Any, total_size: int | None, check_y: CheckTargets, check_X: CheckInputs
+) -> Data:
     """Check the pair and redraw it.
 
     Labels are redrawn in int32: PyMC narrows observed int64 by a cast, and then refuses the cast
@@ -231,7 +267,7 @@ def _open_minibatch(X: Any, y: Any, total_size: int | None, check_y: CheckTarget
         raise TypeError(f"total_size must be a Python int or a NumPy integer, got {total_size!r}")
     inputs, outputs = X.owner.inputs, X.owner.outputs
     full_X, full_y = (inputs[outputs.index(tensor)].eval() for tensor in (X, y))
-    full_X, _ = real_matrix("X", full_X)
+    full_X, _ = check_X("X", full_X)
     full_y, labels = check_y(full_y)
     if total_size != len(full_X):
         raise ValueError(
@@ -243,5 +279,5 @@ def _open_minibatch(X: Any, y: Any, total_size: int | None, check_y: CheckTarget
     observed = full_y if full_y.dtype.kind == "f" else full_y.astype(np.int32)
     batch_X, batch_y = pm.Minibatch(full_X, observed, batch_size=batch_size)
     batch_X.name, batch_y.name = "X", "y"  # a predictor asks for X by this name
-    features = list(range(full_X.shape[1]))
+    features = _columns(full_X)
     return Data(batch_X, batch_y, full_X, full_y, features, labels, int(total_size))

@@ -1,0 +1,103 @@
+"""A user's network as one function: what it returns, whether it is random, its PyTensor graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytensor.tensor as pt
+from jax.extend import core
+from pytensor import wrap_jax
+from pytensor.tensor import TensorVariable
+
+from bnnbook.models.leaves import Leaf, Network
+
+__all__ = ["check_levels", "network_function", "network_outputs", "traced_width"]
+
+
+def network_function(network: Network, free: Sequence[Leaf]) -> Callable[..., Any]:
+    """The network as a function of rows and of the values of its free leaves."""
+    names = [leaf.path for leaf in free]
+
+    def outputs(X: Any, *values: Any) -> Any:
+        given = dict(zip(names, values, strict=True))
+        every = [given.get(leaf.path, leaf.value) for leaf in network.leaves]
+        if network.per_row:
+            return jax.vmap(lambda row: network.call(every, row))(X)
+        return network.call(every, X)
+
+    return outputs
+
+
+def traced_width(call: Callable[..., Any], free: Sequence[Leaf], X: np.ndarray) -> int | None:
+    """Outputs a row, None if they have no axis of their own."""
+    n = 5
+    rows = jax.ShapeDtypeStruct((n, *X.shape[1:]), X.dtype)
+    with jax.enable_x64(True):
+        values = [jax.ShapeDtypeStruct(leaf.value.shape, np.float64) for leaf in free]
+        try:
+            traced, shape = jax.make_jaxpr(call, return_shape=True)(rows, *values)
+        except Exception as error:  # whatever a user's code raises
+            raise ValueError(
+                f"module must be callable with rows of shape {X.shape[1:]}, {X.dtype}, as X has "
+                f"them: {type(error).__name__}: {error}"
+            ) from error
+    if not isinstance(shape, jax.ShapeDtypeStruct):
+        raise ValueError(f"module must return one array, got {type(shape).__name__}")
+    if len(shape.shape) not in (1, 2) or shape.shape[0] != n:
+        raise ValueError(
+            "module must return one row of outputs for each row of X, so (rows,) or (rows, "
+            f"outputs), got {shape.shape} for {n} rows; per_row says whether it takes one row"
+        )
+    if not jnp.issubdtype(shape.dtype, jnp.floating):
+        raise ValueError(f"module must return real numbers, got {shape.dtype}")
+    if _is_random(traced.jaxpr):
+        raise ValueError(
+            "module must not draw random numbers, got outputs that depend on a random key: what "
+            "is random belongs into the priors or the likelihood"
+        )
+    return shape.shape[1] if len(shape.shape) == 2 else None
+
+
+def _is_random(jaxpr: Any) -> bool:
+    """Whether outputs are computed from random bits; keys that nothing depends on do not count."""
+    live = {v for v in jaxpr.outvars if not isinstance(v, core.Literal)}
+    for eqn in reversed(jaxpr.eqns):
+        if not live & set(eqn.outvars):
+            continue
+        if eqn.primitive.name in ("random_bits", "threefry2x32", "rng_bit_generator"):
+            return True
+        if any(_is_random(inner) for inner in core.jaxprs_in_params(eqn.params)):
+            return True
+        live |= {v for v in eqn.invars if not isinstance(v, core.Literal)}
+    return False
+
+
+def check_levels(network: Network, X: np.ndarray) -> None:
+    """Raise ValueError if an integer of X is no row of the network's embeddings."""
+    levels = network.levels
+    if levels is not None and X.dtype.kind in "iu":
+        outside = (X < 0) | (levels <= X)
+        if outside.any():
+            row = int(np.argwhere(outside)[0][0])
+            raise ValueError(
+                f"X must hold integers from 0 to {levels - 1}, which the module's "
+                f"embeddings have, got {X[outside].flat[0]} in row {row}"
+            )
+
+
+def network_outputs(
+    call: Callable[..., Any], inputs: TensorVariable, values: Sequence[TensorVariable],
+    network: Network, width: int | None,
+) -> TensorVariable:  # fmt: skip
+    """The network's outputs in the current model, (rows,) or (rows, ``width``)."""
+    if network.levels is not None and inputs.dtype.startswith(("int", "uint")):
+        # a look-up that PyTensor sees, so that integers out of range are refused and not clamped
+        inputs = pt.arange(network.levels)[inputs]
+    call.__name__ = "network"
+    with jax.enable_x64(True):
+        f = wrap_jax(call)(inputs, *values)
+    return f if width is None else pt.specify_shape(f, (None, width))
