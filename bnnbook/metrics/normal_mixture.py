@@ -79,7 +79,7 @@ def _check(y: Any, weight: Any, mu: Any, sigma: Any) -> tuple[np.ndarray, ...]:
     if dims:
         if "component" not in dims:
             raise ValueError(f"mu must have dims chain, draw, obs and component, got {dims}")
-        order = [d for d in dims if d in SAMPLE_DIMS]
+        order: list[Any] = [d for d in dims if d in SAMPLE_DIMS]
         order += [d for d in dims if d not in (*SAMPLE_DIMS, "component")] + ["component"]
         for name, value in given.items():
             if isinstance(value, xr.DataArray):

@@ -57,7 +57,8 @@ def negative_binomial(
 
 
 def _parts(zero_inflated: bool) -> dict[str, tuple[str, ...]]:
-    return {"_out": ()} | ({"_psi": ()} if zero_inflated else {})
+    suffixes = ("_out", "_psi") if zero_inflated else ("_out",)
+    return dict.fromkeys(suffixes, ())
 
 
 def _mean(

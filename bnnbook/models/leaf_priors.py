@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,11 +15,7 @@ from pytensor.tensor import TensorVariable
 from bnnbook.checks import positive_number
 from bnnbook.models.leaves import Leaf
 
-__all__ = ["PriorSd", "add_leaf", "check_patterns", "matching", "prior_of"]
-
-PriorSd = (
-    float | str | TensorVariable | Callable[[str, tuple[int, ...]], Any] | Mapping[str, Any]
-)  # fmt: skip
+__all__ = ["add_leaf", "check_patterns", "matching", "prior_of"]
 
 
 def check_patterns(name: str, patterns: Iterable[str], paths: Sequence[str]) -> None:
@@ -37,7 +33,7 @@ def matching(patterns: Iterable[str], path: str) -> str | None:
     return next((pattern for pattern in patterns if fnmatchcase(path, pattern)), None)
 
 
-def prior_of(prior_sd: PriorSd, leaf: Leaf) -> Any:
+def prior_of(prior_sd: Any, leaf: Leaf) -> Any:
     """Sd of a leaf, a number or an array of its shape, or a distribution.
 
     Raises

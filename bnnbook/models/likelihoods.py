@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
-from pytensor.tensor import TensorVariable
 
 from bnnbook.checks import positive_int
 from bnnbook.models.count_heads import negative_binomial, poisson
@@ -163,11 +162,9 @@ def target_units(data: Data, dims: tuple[str, ...], standardise: bool) -> Units:
     """Mean and sd of the targets as data of the current model; 0 and 1 if not standardised."""
     if not standardise:
         return Units(np.float64(0.0), np.float64(1.0), dims)
-    numbers: list[TensorVariable] = [
-        named_data(name, value, dims)
-        for name, value in zip(("y_centre", "y_spread"), moments(data.full_y), strict=True)
-    ]
-    return Units(*numbers, dims)
+    centre, spread = moments(data.full_y)
+    centre = named_data("y_centre", centre, dims)
+    return Units(centre, named_data("y_spread", spread, dims), dims)
 
 
 LIKELIHOODS: Mapping[str, Callable[..., Likelihood]] = {

@@ -13,7 +13,7 @@ from pytensor.tensor import TensorVariable
 
 from bnnbook.models.head import Head, Observed
 from bnnbook.models.inputs import any_inputs, open_data
-from bnnbook.models.leaf_priors import PriorSd, add_leaf, check_patterns, matching, prior_of
+from bnnbook.models.leaf_priors import add_leaf, check_patterns, matching, prior_of
 from bnnbook.models.leaves import Leaf, Network, open_network
 from bnnbook.models.likelihoods import LIKELIHOODS, Likelihood
 from bnnbook.models.wrapped import (
@@ -36,7 +36,7 @@ def from_module(
     y: Any,
     *,
     likelihood: str,
-    prior_sd: PriorSd = "1/sqrt(fan_in)",
+    prior_sd: Any = "1/sqrt(fan_in)",
     centre: str | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
     fixed: str | Sequence[str] = (),
