@@ -140,7 +140,7 @@ def from_module(
         check_patterns("prior_sd", prior_sd, paths)
     if centre not in (None, "module"):
         raise ValueError(f"centre must be 'module' or None, got {centre!r}")
-    data = open_data(X, y, total_size, made.check, any_inputs)
+    data = open_data(X, y, total_size, made.check, check_X=any_inputs)
     call = network_function(network, free)
     width = traced_width(call, free, data.full_X)
     check_levels(network, data.full_X)
