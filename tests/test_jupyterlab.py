@@ -51,7 +51,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     write_edition(ROOT, folder, "lab")
     cells = [nbformat.v4.new_code_cell(BARS.strip())]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "bars.ipynb")
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, folder / "bars.ipynb")
     return folder
 
 
@@ -112,7 +114,7 @@ def tracked():
 def open_run_and_save(browser, lab, name):
     """What a reader sees before the first run; then Run All, and save."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(600_000)
+    page.set_default_timeout(300_000)
     page.goto(f"{lab}/lab/tree/{name}.ipynb?reset", wait_until="load")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady")
