@@ -12,6 +12,8 @@ from sgmcmc_help import Z, biased, sample, short
 
 from bnnbook import datasets, diagnostics, inference, models, predict
 
+TOGETHER = {"chain_method": "vectorized"}  # the same draws, of small models in half the time
+
 
 def test_minibatches_on_a_conjugate_regression(line):
     """Mean exact; covariance biased as the discretisation says, at first order in the step size."""
@@ -19,7 +21,9 @@ def test_minibatches_on_a_conjugate_regression(line):
     lam = 1 / np.linalg.eigvalsh(covariance)
     excess, theory = {}, {}
     for eps in (1e-3, 2e-3):
-        tree = sample(model, inference.sgld(eps), batch_size=20, draws=5000, thin=20, chains=8)
+        tree = sample(
+            model, inference.sgld(eps), batch_size=20, draws=5000, thin=20, chains=8, **TOGETHER
+        )
         beta = tree["posterior"]["beta"].to_numpy()
         mcse = np.array([az.mcse(beta[..., i], method="mean") for i in range(2)])
         assert np.abs((beta.mean(axis=(0, 1)) - mean) / mcse).max() < Z
@@ -66,7 +70,7 @@ def test_omitting_the_weight_of_the_batch_fails():
 )
 def test_control_variates_remove_the_noise_of_the_batches(line, plain, reduced):
     model, _, covariance, _ = line
-    options = {"batch_size": 5, "draws": 4000, "thin": 20}
+    options = {"batch_size": 5, "draws": 4000, "thin": 20} | TOGETHER
     fits = [sample(model, kernel, **options) for kernel in (plain, reduced)]
     excess = [
         np.trace(np.cov(fit["posterior"]["beta"].to_numpy().reshape(-1, 2).T))
@@ -83,7 +87,7 @@ def test_preconditioned_control_variates_have_the_variance_of_their_precondition
     """G stands still after tune, so any G has the right target; here one of control variates."""
     model, mean, covariance, _ = line
     kernel = inference.sgld(2e-4, preconditioner="rms", control_variates=20)
-    tree = sample(model, kernel, batch_size=10, thin=20, draws=4000, tune=2000)
+    tree = sample(model, kernel, batch_size=10, thin=20, draws=4000, tune=2000, **TOGETHER)
     beta = tree["posterior"]["beta"].to_numpy()
     mcse = np.array([az.mcse(beta[..., i], method="mean") for i in range(2)])
     assert np.abs((beta.mean(axis=(0, 1)) - mean) / mcse).max() < Z
