@@ -1,9 +1,6 @@
-"""How-to pages: every cell runs, every page is in the contents and has a title to search for."""
+"""How-to pages: each is in the contents and has a title to search for; make book runs them all."""
 
-import contextlib
-import io
 import re
-import warnings
 from pathlib import Path
 
 import pytest
@@ -11,7 +8,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "book" / "howto").glob("*.md"))
-LONG = ("not_converged", "step_size")  # half of the time; make book runs all
 CELL = re.compile(
     r"^```\{code-cell\} ipython3\n((?::[^\n]*\n)*)(.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -19,18 +15,6 @@ CELL = re.compile(
 
 def cells(page):
     return [(options, code.strip()) for options, code in CELL.findall(page.read_text())]
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if p.stem not in LONG], ids=lambda p: p.stem)
-def test_page_runs(page):
-    """Its hidden cells check what its text says; what it prints names no file of the builder."""
-    namespace, out = {"__name__": "__main__"}, io.StringIO()
-    with contextlib.redirect_stdout(out), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the pages show reasons to doubt a fit
-        for _, code in cells(page):
-            exec(compile(code, page.name, "exec"), namespace)
-    assert "Traceback" not in out.getvalue()
-    assert str(ROOT) not in out.getvalue()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
