@@ -188,7 +188,7 @@ def test_files_that_are_not_an_estimators(regressor, tmp_path, monkeypatch):
         BNNRegressor.load(tmp_path / "plain")
     regressor.save(tmp_path / "net")
     content = (tmp_path / "net").read_bytes()
-    (tmp_path / "old").write_bytes(content.replace(b"predictor 1 ", b"predictor 0 ", 1))
+    (tmp_path / "old").write_bytes(content.replace(b"predictor 2 ", b"predictor 0 ", 1))
     with pytest.raises(ValueError, match=r"old is of an incompatible version: format 0"):
         BNNRegressor.load(tmp_path / "old")
     monkeypatch.setattr(files, "FORMAT", 2)

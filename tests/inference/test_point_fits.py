@@ -81,7 +81,7 @@ def test_noise_of_a_regression_collapses_only_where_there_is_none(noise):
 def test_mode_is_found_where_scales_differ_by_a_thousand():
     """Year and intercept: a ridge of correlation .99996, on which L-BFGS stalls."""
     x = np.arange(1952.0, 2014.0)
-    y = 9 + 0.01 * (x - 1980) + 0.8 * RNG.normal(size=62)
+    y = 9 + 0.01 * (x - 1980) + 0.8 * np.random.default_rng(3).normal(size=62)
     with pm.Model() as model:
         mu = pm.Flat("a") + pm.Flat("b") * x
         pm.Normal("obs", mu, pm.HalfFlat("sigma"), observed=y)
