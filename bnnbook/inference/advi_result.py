@@ -100,14 +100,14 @@ def advi_result(
     diagonal = best.chol if method == "advi" else np.diag(best.chol)
     log_q = -0.5 * (xi**2).sum(axis=1) - 0.5 * density.size * LOG_2PI - np.log(diagonal).sum()
     sd = best.chol if method == "advi" else np.sqrt((best.chol**2).sum(axis=1))
-    steps, rows = np.arange(1, len(best.elbo) + 1), max(loop.batches.sizes)
+    step, rows = np.arange(1, len(best.elbo) + 1), max(loop.batches.sizes)
     history = {
         "elbo": ("step", best.elbo),
         "seconds": ("step", best.seconds),
-        "data_seen": ("step", steps * rows),
+        "data_seen": ("step", step * rows),
     }
     if settings["kl_annealing"]:
-        history["kl_weight"] = ("step", loop.weights[: len(steps)])
+        history["kl_weight"] = ("step", loop.weights[: len(step)])
     variational = value_dataset(density, {"mean": best.mean, "sd": sd})
     if method == "fullrank_advi":
         variational["covariance"] = (("parameter", "parameter_"), best.chol @ best.chol.T)
@@ -116,7 +116,7 @@ def advi_result(
         density, posterior_dataset(density, (best.mean + shift)[None]),
         sample_stats={"log_q": log_q[None]}, method=method, settings=settings, seed=seed,
         n=rows, seconds=seconds - compile_seconds, compile_seconds=compile_seconds,
-        history=xr.Dataset(history, coords={"step": steps}), groups={"variational": variational},
+        history=xr.Dataset(history, coords={"step": step}), groups={"variational": variational},
         attrs={
             "stopped": best.ended,
             "interrupted": int(best.ended == "interrupted"),
