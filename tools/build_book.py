@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import nbformat
@@ -81,7 +82,11 @@ def execute_chapters(toc: dict) -> None:
     A chapter that fails here is executed once more by the build, which tells what went wrong.
     """
     cache = get_cache(CACHE)
-    for page in pages(toc):
+    listed = list(pages(toc))
+    chapters = [page for page in listed if (ROOT / f"{page}.ipynb").is_file()]
+    texts = [page for page in listed if page not in chapters]
+    # pages are handed out in pairs: two chapters in one would leave a core idle at the end
+    for page in filter(None, chain(*zip_longest(chapters, texts))):
         notebook, text = ROOT / f"{page}.ipynb", ROOT / f"{page}.md"
         if notebook.is_file():
             cache.add_nb_to_project(str(notebook))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,12 +63,13 @@ class Book:
         html = root / "_build" / "html"
         if not (html / "objects.inv").is_file():
             return cls(root, works=works)
-        entries = InventoryFile.loads((html / "objects.inv").read_bytes(), uri="").data
+        with (html / "objects.inv").open("rb") as stream:
+            entries = InventoryFile.load(stream, "", posixpath.join)
 
         def links(kind: str) -> dict[str, Link]:
             return {
-                key: Link(item.display_name, item.uri)
-                for key, item in entries.get(f"std:{kind}", {}).items()
+                key: Link(title, uri)
+                for key, (_, _, uri, title) in entries.get(f"std:{kind}", {}).items()
             }
 
         numbers: dict[str, str] = {}
