@@ -105,6 +105,7 @@ def _check_predictions(model, density, seed):
     new["X"] = np.random.default_rng(seed).normal(size=(N, 2))
     got = predict.compile_predictor(model, "f")(posterior, new)["f"]
     with model, warnings.catch_warnings():
+        # PyMC warns of any potential; only a deterministic is drawn here
         warnings.filterwarnings("ignore", "The effect of Potentials")
         pm.set_data({"X": new["X"]})
         expected = pm.sample_posterior_predictive(

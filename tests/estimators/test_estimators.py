@@ -40,6 +40,7 @@ def classifier():
     return BNNClassifier((3,), options=QUICK, random_state=1).fit(X, LABELS)
 
 
+# its checks fit a few rows with few steps, and none of that converges
 @pytest.mark.filterwarnings("ignore")
 def test_checks_of_scikit_learn():
     """Of the cheapest estimator; tools/check_estimators.py runs both, with their defaults."""
@@ -104,6 +105,7 @@ METHODS = {
 NAMES = {"sgmcmc": "sghmc"}  # as the fit has it, where that is another
 
 
+# chains are short on purpose: what they find is held against least squares
 @pytest.mark.filterwarnings("ignore:.*(R-hat|effective|ESS)")
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_finds_the_regression_line(method):
@@ -227,6 +229,7 @@ def test_polars_frames(regressor):
         (X.iloc[:0], ValueError, "X must have at least one row"),
     ],
 )
+# an array after a frame: scikit-learn warns of it before the error that is asked for
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_inputs_that_cannot_be_used(regressor, new, error, message):
     with pytest.raises(error, match=message):
