@@ -1,4 +1,7 @@
-"""Models with known answers, shared by the tests."""
+"""Models with known answers, shared by the tests, and numbers that depend on no order."""
+
+import contextlib
+import zlib
 
 import numpy as np
 import pymc as pm
@@ -8,6 +11,40 @@ from hypothesis import settings
 # a busy machine is slow, not wrong; and the same examples are tried everywhere
 settings.register_profile("bnnbook", deadline=None, derandomize=True)
 settings.load_profile("bnnbook")
+
+
+@contextlib.contextmanager
+def numbers_of(module, name):
+    """Give a module's ``RNG`` a start of its own while the test or fixture ``name`` runs.
+
+    The data of a test are then the same when it runs alone, first, or in another process.
+    """
+    before = getattr(module, "RNG", None)
+    if before is None:
+        yield
+        return
+    module.RNG = np.random.default_rng(zlib.crc32(name.encode()))
+    try:
+        yield
+    finally:
+        module.RNG = before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    module = (
+        None if request.scope in ("package", "session") else request.node.getparent(pytest.Module)
+    )
+    with numbers_of(getattr(module, "obj", None), fixturedef.argname):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    module = item.getparent(pytest.Module)
+    name = getattr(item, "originalname", None) or item.name
+    with numbers_of(getattr(module, "obj", None), name):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,9 @@
 import ast
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 ROOT = Path(__file__).parents[1]
 LONGEST_MODULE = 300  # lines
 LONGEST_FUNCTION = 60  # lines of code: no docstring, no comment, no blank line
@@ -42,3 +45,34 @@ def test_sizes():
     assert not long
     functions = {path: found for path, s in sources.items() if (found := long_functions(s))}
     assert not functions
+
+
+def shared_generators(source):
+    """Names of a module's own generators that the tests in it would draw from in turn."""
+    made = (node for node in ast.parse(source).body if isinstance(node, ast.Assign | ast.AnnAssign))
+    calls = (node for node in made if isinstance(node.value, ast.Call))
+    named = [n for n in calls if ast.unparse(n.value.func).endswith(("default_rng", "RandomState"))]
+    targets = (n.targets if isinstance(n, ast.Assign) else [n.target] for n in named)
+    return {ast.unparse(target) for several in targets for target in several}
+
+
+def test_a_shared_generator_is_seen():
+    source = "rng = np.random.default_rng(1)\nX = np.random.default_rng(2).normal(size=3)\n"
+    assert shared_generators(source) == {"rng"}
+
+
+def test_numbers_do_not_depend_on_the_order_of_the_tests():
+    """conftest.py starts ``RNG`` anew for every test and fixture, and no other name."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert shared_generators(path.read_text()) <= {"RNG"}, path.name
+
+
+RNG = np.random.default_rng(0)
+FIRST = []
+
+
+@pytest.mark.parametrize("_", range(2))
+def test_a_test_starts_its_numbers_anew(_):
+    FIRST.append(RNG.random())
+    assert set(FIRST) == {FIRST[0]}
+    assert FIRST[0] != np.random.default_rng(0).random()
