@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytensor
 
 from bnnbook.frames import frame_labels, is_frame, label_codes, real_array
 
 __all__ = ["count_classes", "count_column", "exposure_column", "grade_column", "label_matrix"]
 
-MOST = 2**31 - 1  # counts that any precision holds
+MOST = {"float64": 2**31 - 1, "float32": 2**15 - 1}  # what PyMC's integers hold, by floatX
 
 
 def count_column(y: Any) -> tuple[np.ndarray, None]:
@@ -23,18 +24,20 @@ def count_column(y: Any) -> tuple[np.ndarray, None]:
         If y is not numbers.
     ValueError
         If there is not one axis, or a count is missing, negative, no whole number or larger than
-        2^31 - 1, or all are 0.
+        2^31 - 1 (with ``floatX="float32"`` 2^15 - 1: PyMC would wrap it), or all are 0.
     """
     if np.asarray(y).dtype.kind == "b":
         raise TypeError("y must hold counts, got booleans; a yes or no is likelihood='bernoulli'")
     counts = real_array("y", y)
     if counts.ndim != 1 or not counts.size:
         raise ValueError(f"y must have one axis (rows), got shape {counts.shape}")
-    wrong = (counts < 0) | (counts != np.floor(counts)) | (counts > MOST)
+    most = MOST[pytensor.config.floatX]
+    wrong = (counts < 0) | (counts != np.floor(counts)) | (counts > most)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"y must hold counts, whole numbers from 0 to {MOST}, got {counts[row]} in row {row}"
+            f"y must hold counts, whole numbers from 0 to {most} (floatX is "
+            f"{pytensor.config.floatX}), got {counts[row]} in row {row}"
         )
     if not counts.any():
         raise ValueError("y must have a count above 0, got zeros only")

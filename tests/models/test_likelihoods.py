@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pymc as pm
+import pytensor
 import pytest
 import xarray as xr
 from scipy import special, stats
@@ -240,6 +241,14 @@ def test_minibatch_tensors():
 def test_bad_counts(y, error, message):
     with pytest.raises(error, match=message):
         models.mlp_counts(X, y)
+
+
+def test_counts_that_a_narrow_integer_would_wrap():
+    large = np.r_[COUNTS[:-1], 70_000]
+    models.mlp_counts(X, large)
+    message = r"from 0 to 32767 \(floatX is float32\), got 70000\.0 in row 14"
+    with pytensor.config.change_flags(floatX="float32"), pytest.raises(ValueError, match=message):
+        models.mlp_counts(X, large)
 
 
 @pytest.mark.parametrize(
