@@ -1,8 +1,8 @@
 # every target is a task of tasks.py, which says what it does: make, or python tasks.py, lists them
-TASKS := book test claims lab student lecturer slides pdf lint bench lock clean setup
+TASKS := book test claims lab student lecturer slides pdf lint bench references scoreboard lock clean setup
 .DEFAULT_GOAL := help
 .PHONY: help $(TASKS)
-export PYTHON SEEDS
+export PYTHON SEEDS NAME
 
 help $(TASKS):
 	@sh tools/setup.sh $@

@@ -100,6 +100,16 @@ def bench() -> int:
     return python("-m", "benchmarks")
 
 
+def references() -> int:
+    """remake the reference posteriors, or the one that NAME names (hours; each says how long)"""
+    return python("-m", "benchmarks.references", "make", *named())
+
+
+def scoreboard() -> int:
+    """score the approximations against the references, or against the one that NAME names"""
+    return python("-m", "benchmarks.references", "scoreboard", *named())
+
+
 def lock() -> int:
     """renew requirements.lock from pyproject.toml"""
     say("lock: resolving every dependency for all platforms (seconds)")
@@ -122,7 +132,8 @@ def setup() -> int:
 
 
 ALL = (
-    book, test, claims, lab, student, lecturer, slides, pdf, lint, bench, lock, clean, setup,
+    book, test, claims, lab, student, lecturer, slides, pdf, lint, bench, references, scoreboard,
+    lock, clean, setup,
 )  # fmt: skip
 TASKS = {f.__name__: f for f in ALL}
 WITHOUT_PACKAGES = ("clean",)
@@ -220,6 +231,11 @@ def run(command: list, *, quiet: bool = False, env: dict[str, str] | None = None
         return 127
 
 
+def named() -> list[str]:
+    """What ``NAME`` in the environment names."""
+    return (os.environ.get("NAME") or "").split()
+
+
 def read(name: str) -> bytes:
     return (ROOT / name).read_bytes()
 
@@ -236,7 +252,7 @@ def main(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "help"
     if name == "help":
         for task in TASKS.values():
-            say(f"{task.__name__:<10}{task.__doc__}")
+            say(f"{task.__name__:<12}{task.__doc__}")
         return 0
     if name not in TASKS or len(arguments) > 1:
         print(f"tasks: name one of {', '.join(TASKS)}; got {' '.join(arguments)}", file=sys.stderr)

@@ -210,7 +210,7 @@ def recorded(checkout, monkeypatch):
 
     monkeypatch.setattr(tasks, "run", run)
     monkeypatch.setattr(tasks, "prepare", lambda: None)
-    for name in ("BNNBOOK_FAST", "PYTENSOR_FLAGS", "JAX_COMPILATION_CACHE_DIR", "SEEDS"):
+    for name in ("BNNBOOK_FAST", "PYTENSOR_FLAGS", "JAX_COMPILATION_CACHE_DIR", "SEEDS", "NAME"):
         monkeypatch.delenv(name, raising=False)
     return tasks
 
@@ -219,8 +219,9 @@ COMMANDS = {
     "book": ["tools/build_book.py"], "test": ["-m", "pytest"], "claims": ["tools/run_claims.py"],
     "lab": ["tools/reader", "lab"], "student": ["tools/reader", "student"],
     "lecturer": ["tools/reader", "lecturer"], "slides": ["tools/slides.py"],
-    "pdf": ["tools/print_book.py"], "lint": ["-m", "ruff"],
-    "bench": ["-m", "benchmarks"], "lock": ["-m", "uv"],
+    "pdf": ["tools/print_book.py"], "lint": ["-m", "ruff"], "bench": ["-m", "benchmarks"],
+    "references": ["-m", "benchmarks.references", "make"],
+    "scoreboard": ["-m", "benchmarks.references", "scoreboard"], "lock": ["-m", "uv"],
 }  # fmt: skip
 
 
@@ -234,6 +235,12 @@ def test_every_task_runs_its_command_and_hands_on_its_status(recorded, name):
     recorded.status = 3
     assert recorded.main([name]) == 3
     assert len(recorded.commands) == {"lint": 4, "lab": 3}.get(name, 2)  # stops at the first
+
+
+def test_one_reference_is_named_by_the_environment(recorded, monkeypatch):
+    monkeypatch.setenv("NAME", "moons")
+    assert recorded.main(["references"]) == 0
+    assert list(recorded.commands[0][0]) == ["-m", "benchmarks.references", "make", "moons"]
 
 
 def test_what_the_tasks_run_is_there():

@@ -4,6 +4,8 @@ from bnnbook.datasets.base import Dataset
 from bnnbook.datasets.classification import GroupedDataset, boxes, grouped_moons, two_moons
 from bnnbook.datasets.idx_files import DataUnavailableError
 from bnnbook.datasets.images import digits, fashion_mnist, mnist, photo_patches, rotate_images
+from bnnbook.datasets.reference_data import ReferenceData
+from bnnbook.datasets.references import Reference, reference, reference_data, reference_names
 from bnnbook.datasets.regression import (
     CLUSTERS,
     WAVES,
@@ -22,6 +24,8 @@ __all__ = [
     "DataUnavailableError",
     "Dataset",
     "GroupedDataset",
+    "Reference",
+    "ReferenceData",
     "boxes",
     "diabetes",
     "digits",
@@ -29,6 +33,9 @@ __all__ = [
     "grouped_moons",
     "mnist",
     "photo_patches",
+    "reference",
+    "reference_data",
+    "reference_names",
     "rotate_images",
     "two_moons",
     "uci",

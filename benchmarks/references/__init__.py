@@ -1,0 +1,1 @@
+"""Reference posteriors of networks, by two exact samplers each."""

@@ -1,0 +1,122 @@
+"""Write the tables of the book's page on references from what is stored."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.references.methods import METHODS
+from benchmarks.references.posteriors import POSTERIORS
+from benchmarks.references.scoreboard import table
+from bnnbook import datasets
+
+__all__ = ["PAGE", "text", "write"]
+
+PAGE = Path(__file__).resolve().parents[2] / "book" / "references.md"
+SECOND = "*second exact sampler*"
+
+
+def text() -> str:
+    """The page with its tables as they have to be."""
+    page = PAGE.read_text(encoding="utf-8")
+    for name, lines in {"references": references(), "scoreboard": scoreboard()}.items():
+        begin, end = f"<!-- {name}: written by a script -->", f"<!-- end of {name} -->"
+        page = re.sub(
+            f"{begin}.*?{end}",
+            lambda _, b=begin, e=end, body=lines: "\n".join([b, "", *body, "", e]),
+            page,
+            flags=re.DOTALL,
+        )
+    return page
+
+
+def write() -> None:
+    """Write the page."""
+    PAGE.write_text(text(), encoding="utf-8")
+
+
+def references() -> list[str]:
+    """One row for each reference: what it is, both samplers, and whether they agree."""
+    lines = [
+        "| name | posterior | sampler | R-hat | ESS, bulk / tail | divergences | processor s | "
+        "converged | both agree |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in known():
+        record = datasets.reference(name).record
+        for i, sampler in enumerate(record["samplers"]):
+            first = i == 0
+            agrees = "yes" if record["confirmed"] else "**no**"
+            cells = [
+                f"`{name}`" if first else "",
+                record["description"] if first else "",
+                f"`{sampler['function']}`",
+                f"{sampler['rhat']:.4f}",
+                f"{sampler['ess_bulk']:,.0f} / {sampler['ess_tail']:,.0f}",
+                f"{sampler['divergences']} of {sampler['draws']:,}",
+                f"{sampler['cpu_seconds']:,.0f}",
+                "yes" if sampler["converged"] else "**no**",
+                agrees if first else "",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def scoreboard() -> list[str]:
+    """A table for each reference."""
+    rows = table()
+    lines: list[str] = []
+    for name in known():
+        record = datasets.reference(name).record
+        own = rows[rows["posterior"] == name].set_index("method")
+        if own.empty:
+            continue
+        columns = columns_for(
+            "p" in record["outputs"], "sd_bias_gap" in own and own["sd_bias_gap"].notna().any()
+        )
+        lines += [f"### `{name}`", "", f"| method | {' | '.join(columns)} | processor s | |"]
+        lines.append("|---|" + "---|" * (len(columns) + 2))
+        exact = pd.Series(record["second_scores"])
+        seconds = record["samplers"][1]["cpu_seconds"]
+        lines.append(line(SECOND, exact, columns, seconds, ""))
+        for method in METHODS:
+            if method in own.index:
+                scores = own.loc[method]
+                remark = "" if scores["converged"] == 1 else "!"
+                remark = "failed" if pd.isna(scores["wasserstein"]) else remark
+                lines.append(line(method, scores, columns, scores["cpu_seconds"], remark))
+        lines.append("")
+    return lines
+
+
+def known() -> list[str]:
+    """Stored references in the order of the script."""
+    return [name for name in POSTERIORS if name in datasets.reference_names()]
+
+
+def columns_for(classes: bool, gaps: bool) -> dict[str, str]:
+    """Headings and the scores below them."""
+    columns = {"agreement": "agreement", "total variation": "total_variation"} if classes else {}
+    columns |= {
+        "Wasserstein / sd": "wasserstein_sds",
+        "error of sd": "sd_error",
+        "bias of sd": "sd_bias",
+    }
+    return columns | ({"bias of sd in gaps": "sd_bias_gap"} if gaps else {})
+
+
+def line(
+    method: str, scores: pd.Series, columns: dict[str, str], seconds: float, remark: str
+) -> str:
+    """One row of a table."""
+    cells = [number(scores.get(key)) for key in columns.values()]
+    return f"| {method} | {' | '.join(cells)} | {seconds:,.0f} | {remark} |"
+
+
+def number(value: float | None) -> str:
+    """Two digits after the point, three of a small number."""
+    if value is None or pd.isna(value):
+        return ""
+    return f"{value:.3f}" if abs(value) < 0.1 else f"{value:.2f}"

@@ -1,0 +1,127 @@
+"""What the reference posteriors are: data and inputs by name, model by code, two exact samplers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+__all__ = ["POSTERIORS", "Call", "Posterior"]
+
+
+class Call(NamedTuple):
+    """A function of the package by its name, and its arguments."""
+
+    function: str
+    arguments: dict[str, Any]
+
+
+class Sampler(NamedTuple):
+    """A sampler, and what it changes in how (not in what) the model is written."""
+
+    function: str
+    arguments: dict[str, Any]
+    model: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Posterior(NamedTuple):
+    """A posterior and its two samplers, of which the first gives the draws."""
+
+    description: str
+    data: Call
+    inputs: dict[str, Any]
+    model: Call
+    outputs: tuple[str, ...]
+    samplers: tuple[Sampler, Sampler]
+
+
+HIDDEN_2 = ["hidden_1", "hidden_2"]
+HIDDEN_1 = ["hidden_1"]
+
+POSTERIORS: dict[str, Posterior] = {
+    "moons": Posterior(
+        "two moons of chapter 1, a 2-5-5-1 network of tanh units without biases",
+        Call("two_moons", {"n": 1000, "noise": 0.2, "test_size": 0.5, "seed": 0}),
+        {"held_out": 100, "grid": [[-3, 3, 10], [-3, 3, 10]]},
+        Call("mlp_classifier", {"hidden": [5, 5]}),
+        ("p",),
+        (
+            Sampler(
+                "sample_nuts",
+                {
+                    "draws": 1500, "tune": 600, "chains": 4, "target_accept": 0.9,
+                    "exchangeable": HIDDEN_2,
+                },
+            ),
+            Sampler("sample_mclmc", {"draws": 1000, "tune": 3000, "thin": 20, "chains": 4}),
+        ),
+    ),
+    "boxes": Posterior(
+        "four boxes of chapter 3, a 2-3-2-1 network of tanh units",
+        Call("boxes", {"n": 80, "seed": 1234}),
+        {"held_out": 80, "grid": [[-6, 6, 11], [-6, 6, 11]], "gap": 0.6},
+        Call(
+            "mlp_classifier", {"hidden": [3, 2], "bias": True, "prior_sd": 1 / 0.3}
+        ),
+        ("p",),
+        (
+            Sampler(
+                "sample_tempered",
+                {"draws": 1000, "tune": 1000, "thin": 10, "chains": 4, "n_temperatures": 10},
+            ),
+            Sampler(
+                "sample_nuts",
+                {
+                    "draws": 3000, "tune": 600, "chains": 12, "target_accept": 0.9,
+                    "exchangeable": HIDDEN_2,
+                },
+            ),
+        ),
+    ),
+    "waves": Posterior(
+        "cosine seen in four clusters (chapter 4), a 1-50-1 network of tanh units with a noise sd "
+        "that depends on x",
+        Call("wave_clusters", {"n": 400, "function": "cos", "seed": 0}),
+        {"held_out": 80, "grid": [[-6, 8, 57]], "gap": 0.1},
+        Call(
+            "mlp_regression",
+            {"hidden": [50], "prior_sd": [3.0, 2 / 50**0.5], "scale_prior_sd": 0.5},
+        ),
+        ("mu", "sigma"),
+        (
+            Sampler(
+                "sample_nuts",
+                {
+                    "draws": 2000, "tune": 500, "chains": 4, "target_accept": 0.8,
+                    "exchangeable": HIDDEN_1,
+                },
+                {"marginal_output": True},
+            ),
+            Sampler(
+                "sample_mclmc",
+                {"draws": 1000, "tune": 3000, "thin": 30, "chains": 4},
+                {"marginal_output": True},
+            ),
+        ),
+    ),
+    "groups": Posterior(
+        "18 groups of turned moons (chapter 2), a 2-5-5-1 network for each, partly pooled",
+        Call("grouped_moons", {"n_groups": 18, "seed": 31}),
+        {"held_out": 10},
+        Call("hierarchical_mlp_classifier", {"hidden": [5, 5]}),
+        ("p",),
+        (
+            Sampler(
+                "sample_nuts",
+                {
+                    "draws": 2500, "tune": 1000, "chains": 4, "target_accept": 0.9,
+                    "exchangeable": HIDDEN_2, "dtype": "float32",
+                },
+                {"centred": [False, False, "location"]},
+            ),
+            Sampler(
+                "sample_mclmc",
+                {"draws": 1000, "tune": 5000, "thin": 50, "chains": 4, "dtype": "float32"},
+                {"centred": [False, False, "location"]},
+            ),
+        ),
+    ),
+}  # fmt: skip
