@@ -51,7 +51,7 @@ POSTERIORS: dict[str, Posterior] = {
                     "exchangeable": HIDDEN_2,
                 },
             ),
-            Sampler("sample_mclmc", {"draws": 1000, "tune": 3000, "thin": 20, "chains": 4}),
+            Sampler("sample_mclmc", {"draws": 1500, "tune": 3000, "thin": 100, "chains": 4}),
         ),
     ),
     "boxes": Posterior(
@@ -70,7 +70,7 @@ POSTERIORS: dict[str, Posterior] = {
             Sampler(
                 "sample_nuts",
                 {
-                    "draws": 3000, "tune": 600, "chains": 12, "target_accept": 0.9,
+                    "draws": 30_000, "tune": 600, "chains": 4, "target_accept": 0.9,
                     "exchangeable": HIDDEN_2,
                 },
             ),
