@@ -22,7 +22,7 @@ from bnnbook import datasets, diagnostics, inference, models, predict
 from bnnbook.datasets import references
 from bnnbook.datasets.reference_data import ReferenceData, load_data
 
-__all__ = ["FOLDER", "build", "differences", "make", "moments", "sample", "seconds_needed"]
+__all__ = ["FOLDER", "build", "differences", "make", "moments", "sample", "seconds_needed", "short"]
 
 FOLDER = Path(str(files("bnnbook.datasets") / "reference_draws"))
 SAMPLES = ["chain", "draw"]
@@ -142,7 +142,7 @@ def make(
     known = datasets.Reference(name, posterior.description, arrays, data.gap, {}, record)
     of_second = {n: _kept(runs[1].functions[n]) for n in posterior.outputs}
     record["second_scores"] = diagnostics.against_reference(of_second, known)
-    text = json.dumps(_short(record), indent=1) + "\n"
+    text = json.dumps(short(record), indent=1) + "\n"
     write(folder, {f"{name}.npz": content, f"{name}.json": text.encode()})
     return record
 
@@ -238,10 +238,10 @@ def _compressed(arrays: dict[str, np.ndarray]) -> bytes:
     return file.getvalue()
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
     """Six digits of every number."""
     if isinstance(value, dict):
-        return {key: _short(item) for key, item in value.items()}
+        return {key: short(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_short(item) for item in value]
+        return [short(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -20,7 +20,7 @@ def test_the_page_shows_what_is_stored():
 def test_every_reference_has_a_recipe_and_the_record_of_it():
     for name in datasets.reference_names():
         posterior, record = POSTERIORS[name], datasets.reference(name).record
-        assert record["model"] == posterior.model._asdict()
+        assert record["model"] == make.short(posterior.model._asdict())
         assert record["data"] == posterior.data._asdict()
         assert record["inputs"] == posterior.inputs
         for stored, sampler in zip(record["samplers"], posterior.samplers, strict=True):
