@@ -22,7 +22,8 @@ PAGES = [
     *(f"chapters/{path.stem}" for path in sorted((ROOT / "book/chapters").glob("*.ipynb"))),
     *(f"howto/{path.stem}" for path in sorted((ROOT / "book/howto").glob("*.md"))),
     *(f"api/{path.stem}" for path in sorted((ROOT / "book/api").glob("*.md"))),
-    *("index", "setup", "notation", "glossary", "corrections", "status", "bibliography"),
+    *("index", "setup", "notation", "references", "glossary", "corrections", "status"),
+    "bibliography",
 ]
 HEAVIEST = 3_000_000  # bytes of a page with all that it asks for, texts compressed as when sent
 SLOWEST = 1000  # ms to the first contentful paint

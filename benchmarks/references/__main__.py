@@ -43,8 +43,7 @@ def main() -> None:
             )
     elif given.task == "scoreboard":
         scoreboard.main(names)
-    else:
-        page.write()
+    page.write()
 
 
 if __name__ == "__main__":

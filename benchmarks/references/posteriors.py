@@ -102,26 +102,4 @@ POSTERIORS: dict[str, Posterior] = {
             ),
         ),
     ),
-    "groups": Posterior(
-        "18 groups of turned moons (chapter 2), a 2-5-5-1 network for each, partly pooled",
-        Call("grouped_moons", {"n_groups": 18, "seed": 31}),
-        {"held_out": 10},
-        Call("hierarchical_mlp_classifier", {"hidden": [5, 5]}),
-        ("p",),
-        (
-            Sampler(
-                "sample_nuts",
-                {
-                    "draws": 2500, "tune": 1000, "chains": 4, "target_accept": 0.9,
-                    "exchangeable": HIDDEN_2, "dtype": "float32",
-                },
-                {"centred": [False, False, "location"]},
-            ),
-            Sampler(
-                "sample_mclmc",
-                {"draws": 1000, "tune": 5000, "thin": 50, "chains": 4, "dtype": "float32"},
-                {"centred": [False, False, "location"]},
-            ),
-        ),
-    ),
 }  # fmt: skip

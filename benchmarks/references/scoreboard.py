@@ -33,7 +33,7 @@ def row(name: str, method: str, *, seed: int = 0, **changes: Any) -> dict[str, A
     clock, cpu = time.perf_counter(), time.process_time()
     found: dict[str, Any] = {"posterior": name, "method": method}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings():  # what they say is in the fit, and in the row
             warnings.simplefilter("ignore", inference.ConvergenceWarning)
             fit, functions = METHODS[method](
                 build(posterior, data), list(posterior.outputs), data.X, seed, **changes

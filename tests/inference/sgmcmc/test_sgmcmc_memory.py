@@ -15,7 +15,7 @@ from bnnbook import inference
 
 MEASURE = textwrap.dedent("""
     import sys, threading, time, warnings
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # a run for its memory is too short to converge
     sys.path.insert(0, {folder!r})
     from sgmcmc_help import short
     from test_sgmcmc_memory import resident, wide
