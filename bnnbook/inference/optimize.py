@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
@@ -19,9 +20,11 @@ from bnnbook.density import (
     compile_log_density,
 )
 from bnnbook.inference.callbacks import Callback, Reporter
+from bnnbook.inference.climbs import Climbs, climb_on
 from bnnbook.inference.docs import with_shared_docs
+from bnnbook.inference.executors import check_executor
 from bnnbook.inference.held_out import HeldOut, hold_out
-from bnnbook.inference.point_fit import Objective, PointFit, fit_from
+from bnnbook.inference.point_fit import Objective, PointFit, fit_from, joined_history
 from bnnbook.inference.progress import Update, note, progress_bar
 from bnnbook.inference.results import posterior_dataset, result_tree
 from bnnbook.inference.verdict import collapsed_noise
@@ -38,6 +41,7 @@ def fit_mle(
     n_starts: int = 1,
     max_steps: int = MAX_STEPS,
     callbacks: Sequence[Callback] = (),
+    executor: Executor | None = None,
     seed: int,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -51,13 +55,15 @@ def fit_mle(
     model : pymc.Model
     n_starts, max_steps : int
     {callbacks}
+    {executor}
     {seed}
     {progressbar}
     """
     settings = {"n_starts": n_starts, "max_steps": max_steps, "jacobian": False}
     return _fit(
-        model, "mle", settings, 1, n_starts, max_steps, callbacks, seed, progressbar, prior=False
-    )
+        model, "mle", settings, 1, n_starts, max_steps, callbacks, seed, progressbar,
+        prior=False, executor=executor,
+    )  # fmt: skip
 
 
 @with_shared_docs
@@ -68,6 +74,7 @@ def fit_map(
     max_steps: int = MAX_STEPS,
     jacobian: bool = False,
     callbacks: Sequence[Callback] = (),
+    executor: Executor | None = None,
     seed: int,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -89,6 +96,7 @@ def fit_map(
         the unconstrained space, where samplers work.
     {callbacks}
         Here after every iteration; ``StopIteration`` ends one start.
+    {executor}
     {seed}
     {progressbar}
 
@@ -108,7 +116,7 @@ def fit_map(
     settings = {"n_starts": n_starts, "max_steps": max_steps, "jacobian": jacobian}
     return _fit(
         model, "map", settings, 1, n_starts, max_steps, callbacks, seed, progressbar,
-        jacobian=jacobian,
+        jacobian=jacobian, executor=executor,
     )  # fmt: skip
 
 
@@ -120,6 +128,7 @@ def fit_ensemble(
     max_steps: int | None = None,
     validation: float | None = None,
     callbacks: Sequence[Callback] = (),
+    executor: Executor | None = None,
     seed: int,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -146,6 +155,7 @@ def fit_ensemble(
         that its density can grow without bound, and there are 20 rows that can be cut.
     {callbacks}
         Here after every iteration; ``StopIteration`` ends one member.
+    {executor}
     {seed}
     {progressbar}
 
@@ -170,7 +180,7 @@ def fit_ensemble(
     settings = {"n_starts": n_members, "max_steps": max_steps, "jacobian": False}
     return _fit(
         model, "ensemble", settings, n_members, n_members, max_steps, callbacks, seed, progressbar,
-        jitter=np.inf, validation=validation, holds_out=True,
+        jitter=np.inf, validation=validation, holds_out=True, executor=executor,
     )  # fmt: skip
 
 
@@ -178,11 +188,13 @@ def _fit(
     model: pm.Model, method: str, settings: dict[str, Any], keep: int, n_starts: int,
     max_steps: int, callbacks: Sequence[Callback], seed: int, progressbar: bool, *,
     prior: bool = True, jacobian: bool = False, jitter: float = 1.0,
-    validation: float | None = None, holds_out: bool = False,
+    validation: float | None = None, holds_out: bool = False, executor: Executor | None = None,
 ) -> xr.DataTree:  # fmt: skip
     """Climb from every start and keep the ``keep`` best, in the order of their starts."""
     n_starts, max_steps = positive_int("n_starts", n_starts), positive_int("max_steps", max_steps)
     seed = seed_int(seed)
+    if executor is not None:
+        check_executor(executor, callbacks)
     density = compile_log_density(model, jacobian=jacobian)
     if density.batch_size is not None:
         raise ValueError("model has pm.Minibatch data; an optimum needs the full data")
@@ -195,15 +207,25 @@ def _fit(
     if not all(np.isfinite(objective.value_and_gradient(start)[0]) for start in starts):
         check_start(density, starts)  # names what is not finite
     clock, compiled_before = time.perf_counter(), objective.compile_seconds
-    reporters = partial(Reporter, callbacks, method=method, settings=settings)
-    with progress_bar(
-        method, n_starts * max_steps, show=progressbar, value_name="log density"
-    ) as update:
-        fits = _climb_from_all(objective, starts, max_steps, reporters, update, held_out, method)
+    if executor is not None:
+        share = settings["validation"] if held_out else None
+        job = Climbs(model, starts, max_steps, method, prior, jacobian, share, seed)
+        fits, interrupted = climb_on(executor, job, progressbar)
+        if not fits:
+            raise KeyboardInterrupt(f"{method}: no start had finished")
+    else:
+        reporters = partial(Reporter, callbacks, method=method, settings=settings)
+        with progress_bar(
+            method, n_starts * max_steps, show=progressbar, value_name="log density"
+        ) as update:
+            fits = _climb_from_all(
+                objective, starts, max_steps, reporters, update, held_out, method
+            )
+        interrupted = False
+    interrupted |= any(fit.ended == "interrupted" for fit in fits)
     compiled_later = objective.compile_seconds - compiled_before
     seconds = time.perf_counter() - clock - compiled_later
     kept = _best(fits, keep, n_starts)
-    interrupted = any(fit.ended == "interrupted" for fit in fits)
     if interrupted:
         done = len(fits) if keep > 1 else 1
         note(f"{method}: interrupted in start {len(fits)} of {n_starts}; kept {done} of them")
@@ -214,7 +236,7 @@ def _fit(
         density, posterior_dataset(density, np.array([fit.theta for fit in kept])[:, None]),
         sample_stats=stats, method=method, settings=settings, seed=seed,
         n=density.N, seconds=seconds, compile_seconds=objective.compile_seconds,
-        history=_history([fit.history for fit in kept]),
+        history=joined_history([fit.history for fit in kept]),
         attrs={"interrupted": int(interrupted)},
         problems=_problems(kept, density, method, max_steps, held_out is None),
     )  # fmt: skip
@@ -262,19 +284,3 @@ def _problems(
     texts = (collapsed_noise(density, fit.theta) for fit in fits if unchecked)
     collapsed = next((text for text in texts if text is not None), None)
     return problems if collapsed is None else [*problems, collapsed]
-
-
-def _history(histories: list[np.ndarray]) -> xr.Dataset:
-    """Log density and seconds per step; with a chain axis if there are several members."""
-    length = max(len(h) for h in histories)
-    padded = np.full((len(histories), length, 2), np.nan)
-    for row, h in zip(padded, histories, strict=True):
-        row[: len(h)] = h
-    dataset = xr.Dataset(
-        {
-            "log_density": (("chain", "step"), padded[..., 0]),
-            "seconds": (("chain", "step"), padded[..., 1]),
-        },
-        coords={"chain": np.arange(len(histories)), "step": np.arange(1, length + 1)},
-    )
-    return dataset.squeeze("chain", drop=True) if len(histories) == 1 else dataset

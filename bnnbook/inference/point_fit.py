@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from bnnbook.density import LogDensity, Minibatches, compiled_once, density_key, precision
 from bnnbook.inference.callbacks import FitState, Reporter
 from bnnbook.inference.climb import STALLED, Climb, climb, climb_by_newton
 from bnnbook.inference.held_out import Member
 
-__all__ = ["Objective", "PointFit", "fit_from"]
+__all__ = ["Objective", "PointFit", "fit_from", "joined_history"]
 
 SMALL = 256  # parameters up to which Newton's method is tried
 
@@ -188,3 +189,19 @@ def _to_the_mode(
         evaluate, hessian = objective.value_and_gradient, objective.hessian
         found = climb_by_newton(evaluate, hessian, found.theta, left, record)
     return found
+
+
+def joined_history(histories: list[np.ndarray]) -> xr.Dataset:
+    """Log density and seconds per step; with a chain axis if there are several members."""
+    length = max(len(h) for h in histories)
+    padded = np.full((len(histories), length, 2), np.nan)
+    for row, h in zip(padded, histories, strict=True):
+        row[: len(h)] = h
+    dataset = xr.Dataset(
+        {
+            "log_density": (("chain", "step"), padded[..., 0]),
+            "seconds": (("chain", "step"), padded[..., 1]),
+        },
+        coords={"chain": np.arange(len(histories)), "step": np.arange(1, length + 1)},
+    )
+    return dataset.squeeze("chain", drop=True) if len(histories) == 1 else dataset
