@@ -11,6 +11,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from reader.markdown import Page
+from reader.self_check import Statement, empty_cell, self_check, statements
 from reader.site import Book, glued
 
 __all__ = ["EDITIONS", "reader_copy", "write_edition"]
@@ -52,19 +53,27 @@ def reader_copy(book: Book, source: Path, values: dict[str, Any], edition: str) 
     notebook = nbformat.read(source, 4)
     page = Page(book, f"book/chapters/{source.stem}", values)
     cells: list[Any] = []
-    solution: str | None = None
+    solution: list[Statement] | None = None
+    before: list[Statement] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             for kind, text in _pieces(cell.source):
                 if kind == "start":
-                    solution = text
+                    solution = []
                     cells += _solution_head(page, text, edition)
                 elif kind == "end":
+                    cells += _to_fill_in(solution or [], before) if edition == "student" else []
+                    before += solution or []
                     solution = None
                 elif solution is None or edition != "student":
                     cells += _text(page, text)
-        elif cell.cell_type == "code" and (solution is None or edition != "student"):
-            cells += _code(page, cell)
+        elif cell.cell_type == "code" and solution is not None and edition == "student":
+            solution += statements(cell.source, "hidden" if _hidden(cell) else "solution")
+        elif cell.cell_type == "code":
+            shown = _code(page, cell)
+            cells += shown
+            if edition == "student":
+                before += statements(cell.source, "shown" if shown else "hidden")
     if cells:
         cells.insert(1, new_markdown_cell(NOTE if values else OPEN))
     for number, cell in enumerate(cells):
@@ -108,19 +117,30 @@ def _text(page: Page, source: str) -> list[Any]:
 
 
 def _solution_head(page: Page, label: str, edition: str) -> list[Any]:
-    number = page.book.numbers.get(label, "the exercise")
     if edition == "student":
-        return [new_code_cell("# your solution\n")]
+        return []
+    number = page.book.numbers.get(label, "the exercise")
     head = new_markdown_cell(f"##### Solution of {number}")
     if edition == "lab":
         head["metadata"]["jp-MarkdownHeadingCollapsed"] = True
     return [head]
 
 
+def _to_fill_in(solution: list[Statement], before: list[Statement]) -> list[Any]:
+    """An empty cell in the place of a solution, and the solution's asserts as its check."""
+    check = self_check(solution, before)
+    cells = [new_code_cell(empty_cell(solution, before))]
+    return cells if check is None else [*cells, new_code_cell(check)]
+
+
+def _hidden(cell: Any) -> bool:
+    return "remove-cell" in cell.metadata.get("tags", [])
+
+
 def _code(page: Page, cell: Any) -> list[Any]:
     """A code cell without outputs, and its figure's caption; nothing of the build's own."""
     tags = cell.metadata.get("tags", [])
-    hidden = "remove-cell" in tags
+    hidden = _hidden(cell)
     if hidden and ("book_support" not in cell.source or BUILD_ONLY.search(cell.source)):
         return []
     copy = new_code_cell(cell.source)
