@@ -2,7 +2,7 @@
 TASKS := book test claims lab student lecturer slides pdf lint bench references scoreboard lock clean setup
 .DEFAULT_GOAL := help
 .PHONY: help $(TASKS)
-export PYTHON SEEDS NAME
+export PYTHON SEEDS NAME QUICK ONLY
 
 help $(TASKS):
 	@sh tools/setup.sh $@

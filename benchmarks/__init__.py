@@ -1,1 +1,1 @@
-"""Side-by-side timings against peers, on the same work in one run; quote the ratios."""
+"""Side-by-side timings against peers, on the same work in one run; quote ratios with spreads."""

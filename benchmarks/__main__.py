@@ -1,10 +1,71 @@
-"""Run every benchmark: ``make bench``."""
+"""Run the benchmarks (``make bench``), or write the book's page from what is stored.
 
-from benchmarks import bench_advi, bench_boxes, bench_hierarchical, bench_predict, bench_sgmcmc
+``QUICK=1`` does little of everything in three minutes; ``ONLY`` names tasks or groups. Each row is
+stored in ``benchmarks/results.json`` as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+
+from benchmarks.timing import LIMIT, measure  # each contestant imports this file: nothing heavy
+
+REPEATS = 5
+QUICK_REPEATS = 2  # 1 where each run has a process of its own
+QUICK_SECONDS = 160.0  # after which no further row is begun
+QUICK_LIMIT = 15.0  # seconds a quick run may take
+
+
+def main() -> int:
+    """Measure what is chosen; print, store and show it."""
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        os.environ.pop(name, None)  # code kept from an earlier run would cost nothing to compile
+    from benchmarks import report
+    from benchmarks.catalogue import TASKS, chosen, groups_first
+
+    quick = os.environ.get("QUICK") == "1"
+    try:
+        tasks = chosen(TASKS, (os.environ.get("ONLY") or "").replace(",", " ").split())
+    except ValueError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    begin = time.perf_counter()
+    done, left_out = [], []
+    for task in groups_first(tasks) if quick else tasks:
+        spent = time.perf_counter() - begin
+        if quick and spent > QUICK_SECONDS:
+            left_out.append(task.name)
+            continue
+        few = 1 if task.fresh else QUICK_REPEATS
+        limit = min(QUICK_LIMIT, QUICK_SECONDS + QUICK_LIMIT - spent) if quick else LIMIT
+        row = {
+            "name": task.name, "group": task.group, "what": task.what, "unit": task.unit,
+            "goal": task.goal, "quick": quick, "machine": report.machine(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": report.versions(),
+        }  # fmt: skip
+        clock = time.perf_counter()
+        row["contestants"] = measure(
+            task, repeats=few if quick else REPEATS, quick=quick, limit=limit
+        )
+        row["seconds"] = time.perf_counter() - clock
+        lines = report.markdown([row])
+        print("\n".join(lines[2 if done else 0 :]), flush=True)
+        report.save(row)
+        done.append(row)
+    report.write_page()
+    if left_out:
+        print(f"bench: no time was left for {', '.join(left_out)}; name them in ONLY")
+    print(f"bench: {time.perf_counter() - begin:,.0f} s; stored in {report.RESULTS.name}")
+    return 0 if done else 1
+
 
 if __name__ == "__main__":
-    bench_advi.main()
-    bench_predict.main()
-    bench_hierarchical.main()
-    bench_boxes.main()
-    bench_sgmcmc.main()
+    if sys.argv[1:] == ["page"]:
+        from benchmarks import report
+
+        report.write_page()
+    else:
+        sys.exit(main())

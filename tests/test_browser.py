@@ -22,7 +22,16 @@ PAGES = [
     *(f"chapters/{path.stem}" for path in sorted((ROOT / "book/chapters").glob("*.ipynb"))),
     *(f"howto/{path.stem}" for path in sorted((ROOT / "book/howto").glob("*.md"))),
     *(f"api/{path.stem}" for path in sorted((ROOT / "book/api").glob("*.md"))),
-    *("index", "setup", "notation", "references", "glossary", "corrections", "status"),
+    *(
+        "index",
+        "setup",
+        "notation",
+        "references",
+        "performance",
+        "glossary",
+        "corrections",
+        "status",
+    ),
     "bibliography",
 ]
 HEAVIEST = 3_000_000  # bytes of a page with all that it asks for, texts compressed as when sent

@@ -1,0 +1,145 @@
+"""The benchmarks' runner and report, on contestants that cost nothing."""
+
+import json
+import re
+
+import pytest
+
+from benchmarks import report
+from benchmarks.task import Run, Task
+from benchmarks.timing import measure, spread
+
+
+def contestant(path, letter, seconds, *, work=1.0, fails_at=None):
+    """Write a letter at every run, which claims to have taken some seconds."""
+
+    def prepare(quick):
+        def run(seed):
+            if seed == fails_at:
+                raise ValueError("no such thing")
+            with path.open("a") as file:
+                file.write(letter)
+            return Run(seconds * (1 + seed), work=work, quality={"quick": float(quick)})
+
+        return run
+
+    return prepare
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bench") / "order"
+    task = Task(
+        "fake", "fakes", "nothing", "step", "none", contestant(path, "a", 1.0),
+        {
+            "slow": contestant(path, "b", 6.0, work=2.0),
+            "late": contestant(path, "c", 1.0, fails_at=2),
+            "broken": lambda _: __import__("no_such_package"),
+        },
+    )  # fmt: skip
+    return path, measure(task, repeats=2, quick=True, limit=60)
+
+
+def test_contestants_take_turns(measured):
+    assert measured[0].read_text() == "abcabcab"  # the first turn is for compiling
+
+
+def test_ratios_are_of_equal_work_in_one_turn(measured):
+    ours, slow, *_ = measured[1]
+    assert ours["ratio"] is None
+    assert [run["seconds"] for run in ours["runs"]] == [2.0, 3.0]
+    assert slow["ratio"] == {"min": 3.0, "median": 3.0, "max": 3.0}
+    assert slow["peak_mb"] >= 0
+    assert slow["quality"] == {"quick": 1.0}
+
+
+def test_a_peer_that_fails_is_named_with_its_error(measured):
+    late, broken = measured[1][2:]
+    assert late["error"].startswith("ValueError: no such thing")
+    assert broken["error"].startswith("ModuleNotFoundError: No module named 'no_such_package'")
+    assert late["ratio"] is broken["ratio"] is None
+
+
+def test_a_spread_has_its_ends():
+    assert spread([3.0, 1.0, 2.0, 10.0]) == {"min": 1.0, "median": 2.5, "max": 10.0}
+
+
+def test_runs_with_their_own_process_compile_in_each():
+    def prepare(_):
+        state = {"runs": 0}
+
+        def run(seed):
+            state["runs"] += 1
+            return Run(1.0, 0.5 * (1 + seed), quality={"runs": state["runs"]})
+
+        return run
+
+    task = Task("fresh", "fakes", "nothing", "step", "none", prepare, {}, fresh=True)
+    (ours,) = measure(task, repeats=2)
+    assert [run["compile_seconds"] for run in ours["runs"]] == [0.5, 1.0]
+    assert ours["quality"] == {"runs": 1}
+
+
+def row(contestants, *, quick):
+    return {
+        "name": "fake", "group": "fakes", "what": "nothing", "unit": "step", "goal": "none",
+        "quick": quick, "date": "2030-01-02T03:04:05+00:00", "machine": report.machine(),
+        "versions": report.versions(), "seconds": 3.0, "contestants": contestants,
+    }  # fmt: skip
+
+
+def test_a_quick_row_is_stored_and_never_replaces_a_full_one(measured, tmp_path):
+    path = tmp_path / "results.json"
+    report.save(row(measured[1], quick=True), path)
+    assert json.loads(path.read_text())["tasks"]["fake"]["quick"]
+    report.save(row(measured[1], quick=False), path)
+    report.save(row([], quick=True), path)
+    stored = report.load(path)["tasks"]["fake"]
+    assert not stored["quick"]
+    assert stored["contestants"] == measured[1]
+
+
+def test_the_page_has_ratios_with_spreads_errors_and_a_word_on_quick_runs(measured):
+    template = f"before\n{report.BEGIN}\nold\n{report.END}\nafter"
+    full = report.page({"tasks": {"fake": row(measured[1], quick=False)}}, template)
+    assert "| 3.00 (3.00-3.00) |" in full
+    assert "failed: ModuleNotFoundError" in full
+    assert "2030-01-02T03:04" in full
+    assert "old" not in full
+    assert full.startswith("before")
+    assert full.endswith("after")
+    assert "quick run" not in full
+    assert "from a quick run" in report.page(
+        {"tasks": {"fake": row(measured[1], quick=True)}}, template
+    )
+    assert "Nothing has been measured" in report.page({"tasks": {}}, template)
+
+
+def test_the_figure_has_a_line_for_each_ratio(measured):
+    figure = report.draw([row(measured[1], quick=True)])
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["fake: slow (quick)"]
+
+
+def test_the_books_page_shows_what_is_stored():
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert page == report.page(report.load(), page)
+    for task in report.load()["tasks"].values():
+        assert re.match(r"\d{4}-\d\d-\d\dT", task["date"])
+        assert task["contestants"][0]["name"] == "bnnbook"
+        repeats = 1 if task["quick"] else 5
+        runs = [one["runs"] for one in task["contestants"] if not one["error"]]
+        assert all(len(found) >= repeats for found in runs)
+
+
+def test_what_only_names_is_checked():
+    from benchmarks.catalogue import TASKS, chosen, groups_first
+
+    assert [task.name for task in chosen(TASKS, ["predict"])] == ["predict-10000", "predict-1"]
+    assert [task.name for task in chosen(TASKS, ["MAP"])] == ["MAP"]
+    with pytest.raises(ValueError, match=r"ONLY names nuts2; name some of .*nuts"):
+        chosen(TASKS, ["nuts2"])
+    assert len({task.name for task in TASKS}) == len(TASKS)
+    groups = [task.group for task in groups_first(TASKS)]
+    assert len(set(groups)) == len(set(groups[: len(set(groups))]))
+    assert len(groups) == len(TASKS)
