@@ -151,7 +151,7 @@ def _intro(tasks: list[dict[str, Any]]) -> list[str]:
         which = "All rows are" if len(quick) == len(tasks) else f"{', '.join(quick)}: these are"
         lines += [
             f"**{which} from a quick run**, which does little work and repeats it little. It shows "
-            "that every row runs; its ratios are no result.",
+            "that they run; their ratios are no result, whatever the spread.",
             "",
         ]
     for place in dict.fromkeys(json.dumps([task["machine"] | {"load": 0}, task["versions"]])
@@ -161,12 +161,16 @@ def _intro(tasks: list[dict[str, Any]]) -> list[str]:
                 if [t["machine"] | {"load": 0}, t["versions"]] == [where, packages]]  # fmt: skip
         dates = sorted(t["date"] for t in same)
         loads = [t["machine"]["load"] for t in same]
+        count = min(
+            (len(c["runs"]) for t in same for c in t["contestants"] if c["runs"]), default=0
+        )
         lines += [
             f"Measured {dates[0][:16]} to {dates[-1][:16]} in "
             f"{sum(t['seconds'] for t in same):,.0f} s on {where['processor']}, "
             f"{where['cores']} cores, {where['memory_gb']} GB, "
             f"{where['system']}, Python {where['python']}; load of the machine before a row "
-            f"{min(loads)} to {max(loads)}. "
+            f"{min(loads)} to {max(loads)}; at least {count} {'run' if count == 1 else 'runs'} "
+            "of each that count. "
             + ", ".join(f"{k} {v}" for k, v in packages.items()) + ".",
             "",
         ]  # fmt: skip
