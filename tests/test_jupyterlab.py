@@ -111,6 +111,13 @@ def tracked():
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
 
 
+def text_in_view(page):
+    """All text cells of the notebook that is open, once they are rendered."""
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_function("!document.querySelector('.jp-MarkdownOutput:empty')")
+    return "\n".join(page.locator(".jp-RenderedMarkdown").all_inner_texts())
+
+
 def open_run_and_save(browser, lab, name):
     """What a reader sees before the first run; then Run All, and save."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -118,8 +125,7 @@ def open_run_and_save(browser, lab, name):
     page.goto(f"{lab}/lab/tree/{name}.ipynb?reset", wait_until="load")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady")
-    page.wait_for_function("!document.querySelector('.jp-MarkdownOutput:empty')")
-    text = "\n".join(page.locator(".jp-RenderedMarkdown").all_inner_texts())
+    text = text_in_view(page)
     page.set_default_timeout(1_200_000)
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     page.evaluate("jupyterapp.commands.execute('docmanager:save')")
@@ -142,6 +148,34 @@ def test_a_chapter_reads_well_and_runs_to_its_end(browser, lab, folder, name):
     assert not errors, [(o["ename"], o["evalue"]) for o in errors]
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 5
     assert not any("widget-view" in key for o in outputs for key in o.get("data", {}))
+    assert tracked() == before
+
+
+def test_every_chapter_opens_without_raw_markup(browser, lab, folder):
+    """In one session, one after the other, with nothing run; the copies on disk stay the same."""
+    before = tracked()
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(300_000)
+    page.goto(f"{lab}/lab?reset", wait_until="load")
+    page.wait_for_function("window.jupyterapp?.commands.hasCommand('docmanager:open')")
+    page.evaluate("jupyterapp.restored.then(() => 0)")
+    for name in CHAPTERS:
+        content = (folder / f"{name}.ipynb").read_bytes()
+        options = f"{{path: '{name}.ipynb', kernelPreference: {{shouldStart: false}}}}"
+        page.evaluate(f"jupyterapp.commands.execute('docmanager:open', {options}).then(() => 0)")
+        page.wait_for_function("""[...document.querySelectorAll('.jp-RenderedMarkdown')]
+            .map(e => e.innerText).join('').length > 3000""")
+        text = text_in_view(page)
+        title = nbformat.reads(content, 4).cells[0].source.split("\n")[0].lstrip("# ")
+        assert title in text
+        assert len(text) > 3000
+        assert not RAW.search(text), (name, RAW.search(text))
+        assert "Unknown Directive" not in text
+        assert page.locator(".jp-RenderedMarkdown .jp-mod-error").count() == 0
+        page.evaluate("jupyterapp.commands.execute('application:close-all').then(() => 0)")
+        page.wait_for_function("!document.querySelector('.jp-Notebook')")
+        assert (folder / f"{name}.ipynb").read_bytes() == content
+    page.close()
     assert tracked() == before
 
 
