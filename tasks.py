@@ -21,8 +21,10 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 READY = VENV / ".ready"  # holds a hash of what was installed
 BUILD = ROOT / "_build"
 OLDEST = (3, 12)
-# at quick budget PyTensor would compile for longer than it computes: let it call NumPy instead
-NUMPY = "linker=py,optimizer_excluding=fusion,blas__ldflags="
+# PyTensor would note the lines of code that made each of its many variables, for messages
+UNTRACED = "traceback__limit=0"
+# at quick budget it would compile for longer than it computes: let it call NumPy instead
+NUMPY = f"linker=py,optimizer_excluding=fusion,blas__ldflags=,{UNTRACED}"
 
 
 class Refused(Exception):
@@ -34,7 +36,7 @@ def book() -> int:
     if os.environ.get("BNNBOOK_FAST") == "1":
         say("book: quick budget (BNNBOOK_FAST=1): few steps and draws, no numbers to rely on")
     say("book: executing the chapters that changed and building _build/html (an hour at first)")
-    return python("tools/build_book.py")
+    return python("tools/build_book.py", pytensor_flags=UNTRACED)
 
 
 def test() -> int:

@@ -138,7 +138,7 @@ def test_page_shows_at_once(page, name):
     """Opened from the disk, as a reader opens it; a busy machine may try ten times."""
     path = HTML / "book" / f"{name}.html"
     for _ in range(10):
-        page.goto(path.as_uri(), wait_until="load")
+        page.goto(path.as_uri(), wait_until="commit")
         if page.evaluate(PAINTED) < SLOWEST:
             return
     pytest.fail(f"first contentful paint after more than {SLOWEST} ms")

@@ -49,14 +49,18 @@ def model_graph(model: pm.Model, *, jacobian: bool) -> ModelGraph:
     on_data = [name for name, term in potentials.items() if _depends_on_data(model, term)]
     if not model.observed_RVs and not on_data:
         on_data = list(potentials)  # their data are constants: nothing else is a likelihood
-    prior = model.logp(vars=model.free_RVs, jacobian=jacobian)
-    likelihood = [model.logp(vars=model.observed_RVs)] if model.observed_RVs else []
+    # taking a model apart is slow: all its variables at once
+    n_free = len(model.free_RVs)
+    logps = model.logp([*model.free_RVs, *model.observed_RVs], jacobian=jacobian, sum=False)
+    prior = [term.sum() for term in logps[:n_free]]
+    prior += [term.sum() for name, term in potentials.items() if name not in on_data]
+    likelihood = [term.sum() for term in logps[n_free:]]
     likelihood += [potentials[name].sum() for name in on_data]
     outputs = [
-        sum((term.sum() for name, term in potentials.items() if name not in on_data), start=prior),
+        sum(prior[1:], start=prior[0]),
         sum(likelihood[1:], start=likelihood[0]),
         *model.replace_rvs_by_values(model.free_RVs),
-        *_row_terms(model),
+        *_row_terms(model, logps[n_free:]),
         *(potentials[name] for name in on_data),
     ]
     outputs, batch_size, full = _open_minibatches(outputs)
@@ -73,7 +77,7 @@ def model_graph(model: pm.Model, *, jacobian: bool) -> ModelGraph:
     inputs = {v: v.type() for v in containers}
     if inputs:
         outputs = graph_replace(outputs, inputs, strict=False)
-    cut = 2 + len(model.free_RVs)
+    cut = 2 + n_free
     return ModelGraph(
         inputs=[*model.value_vars, *full.values(), *inputs.values()],
         prior=outputs[0],
@@ -121,8 +125,10 @@ def _depends_on_data(model: pm.Model, term: Variable) -> bool:
     )
 
 
-def _row_terms(model: pm.Model) -> list[Variable]:
-    """Log likelihood of each observed variable, row by row, not scaled by ``total_size``."""
+def _row_terms(model: pm.Model, scaled: list[Variable]) -> list[Variable]:
+    """Log likelihood of each observed variable, row by row, not ``scaled`` by ``total_size``."""
+    if not any(isinstance(rv.owner.op, MinibatchRandomVariable) for rv in model.basic_RVs):
+        return scaled
     plain = {
         rv: rv.owner.inputs[0] if isinstance(rv.owner.op, MinibatchRandomVariable) else rv
         for rv in model.basic_RVs
