@@ -120,9 +120,10 @@ def _again(executor: Executor) -> AbstractContextManager[Executor]:
     """An executor for the second try: the same, or a new pool for one that is broken for good."""
     if type(executor) is not ProcessPoolExecutor:
         return nullcontext(executor)
+    broken: Any = executor  # how it starts its workers it tells nobody
     return ProcessPoolExecutor(
-        executor._max_workers, executor._mp_context, executor._initializer, executor._initargs,
-    )  # type: ignore[attr-defined]  # fmt: skip
+        broken._max_workers, broken._mp_context, broken._initializer, broken._initargs
+    )
 
 
 def _part(function: Callable[[bytes, int], Any], payload: bytes, number: int) -> Any:
