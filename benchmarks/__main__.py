@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 
@@ -32,6 +33,8 @@ def main() -> int:
     except ValueError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
+    given = os.environ.get("PYTENSOR_FLAGS")
+    flags = f"{given}," if given else ""
     begin = time.perf_counter()
     done, left_out = [], []
     for task in groups_first(tasks) if quick else tasks:
@@ -47,9 +50,11 @@ def main() -> int:
             "date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": report.versions(),
         }  # fmt: skip
         clock = time.perf_counter()
-        row["contestants"] = measure(
-            task, repeats=few if quick else REPEATS, quick=quick, limit=limit
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["PYTENSOR_FLAGS"] = f"{flags}base_compiledir={folder}"
+            row["contestants"] = measure(
+                task, repeats=few if quick else REPEATS, quick=quick, limit=limit
+            )
         row["seconds"] = time.perf_counter() - clock
         lines = report.markdown([row])
         print("\n".join(lines[2 if done else 0 :]), flush=True)

@@ -192,13 +192,13 @@ def ratios(one: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
     if one is ours or not pairs:
         return one | {"ratio": None, "ratio_with_compiling": None}
     alone = [a["seconds"] / a["work"] * b["work"] / b["seconds"] for a, b in pairs]
-    both = [together(a) / a["work"] * b["work"] / together(b) for a, b in pairs]
+    both = [together(a, b["work"]) / together(b, b["work"]) for a, b in pairs]
     return one | {"ratio": spread(alone), "ratio_with_compiling": spread(both)}
 
 
-def together(run: dict[str, Any]) -> float:
-    """Seconds of compiling and running."""
-    return run["seconds"] + run["compile_seconds"]
+def together(run: dict[str, Any], work: float) -> float:
+    """Seconds of compiling once and doing so much work."""
+    return run["compile_seconds"] + run["seconds"] / run["work"] * work
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.task import Run, Task
-from benchmarks.timing import measure, spread
+from benchmarks.timing import measure, ratios, spread
 
 
 def contestant(path, letter, seconds, *, work=1.0, fails_at=None):
@@ -51,6 +51,14 @@ def test_ratios_are_of_equal_work_in_one_turn(measured):
     assert slow["ratio"] == {"min": 3.0, "median": 3.0, "max": 3.0}
     assert slow["peak_mb"] >= 0
     assert slow["quality"] == {"quick": 1.0}
+
+
+def test_compiling_counts_once_however_much_work_a_run_does():
+    ours = {"runs": [{"seconds": 8.0, "work": 4.0, "compile_seconds": 2.0}]}
+    peer = {"runs": [{"seconds": 7.0, "work": 1.0, "compile_seconds": 12.0}]}
+    found = ratios(peer, ours)
+    assert found["ratio"]["median"] == 3.5
+    assert found["ratio_with_compiling"]["median"] == (12 + 4 * 7) / (2 + 8)
 
 
 def test_a_peer_that_fails_is_named_with_its_error(measured):
