@@ -105,7 +105,8 @@ def task(name: str, points: int, calls: int, goal: str) -> Task:
         "JAX, jitted": jitted, "NumPy": numpy, "pm.sample_posterior_predictive": by_pymc
     }  # fmt: skip
     return Task(
-        name, "predict", f"probabilities of {DRAWS} draws at {points:,} points, 2-5-5-1, float64",
+        name, "predict",
+        f"probabilities of {DRAWS} draws at {points:,} point{'s' * (points > 1)}, 2-5-5-1, float64",
         "call", goal, partial(ours, points=points, calls=calls),
         {peer: partial(f, points=points, calls=calls) for peer, f in peers.items()},
     )  # fmt: skip
