@@ -257,7 +257,8 @@ def test_the_tests_run_at_quick_budget_and_own_flags_are_kept(recorded, monkeypa
     assert env["BNNBOOK_FAST"] == "1"
     start, *rest = env["PYTENSOR_FLAGS"].split(",")
     assert start.startswith("base_compiledir=")
-    assert rest == ["cxx=", "linker=py", "optimizer_excluding=fusion", "blas__ldflags="]
+    numpy = ["linker=py", "optimizer_excluding=fusion", "blas__ldflags="]
+    assert rest == ["cxx=", *numpy, "traceback__limit=0"]
 
 
 def test_a_book_at_quick_budget_says_so(recorded, monkeypatch, capsys):
