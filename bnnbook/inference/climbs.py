@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import Executor
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import pymc as pm
 
 from bnnbook.density import compile_log_density
 from bnnbook.inference.callbacks import Reporter
-from bnnbook.inference.executors import packed, run_parts
+from bnnbook.inference.executors import opened_once, packed, run_parts
 from bnnbook.inference.held_out import HeldOut, hold_out
 from bnnbook.inference.point_fit import Objective, PointFit, fit_from
 
@@ -39,35 +38,25 @@ def climb_on(executor: Executor, job: Climbs, progressbar: bool) -> tuple[list[P
     )
 
 
-class _Kept(NamedTuple):
-    """The last job of this process, so that it compiles once for all its starts."""
-
-    payload: bytes
+class _Opened(NamedTuple):
     job: Climbs
     objective: Objective
     held_out: HeldOut | None
 
 
-_kept: _Kept | None = None
-_lock = threading.Lock()  # threads of one process wait for the first to compile
-
-
-def _unpacked(payload: bytes) -> _Kept:
-    global _kept
-    with _lock:
-        if _kept is None or _kept.payload != payload:
-            job = cloudpickle.loads(payload)
-            density = compile_log_density(job.model, jacobian=job.jacobian)
-            objective = Objective(density, prior=job.prior)
-            objective.value_and_gradient(job.starts[0])
-            held_out = None if job.share is None else hold_out(density, job.share, job.seed)
-            _kept = _Kept(payload, job, objective, held_out)
-        return _kept
+@opened_once
+def _opened(payload: bytes) -> _Opened:
+    job = cloudpickle.loads(payload)
+    density = compile_log_density(job.model, jacobian=job.jacobian)
+    objective = Objective(density, prior=job.prior)
+    objective.value_and_gradient(job.starts[0])
+    held_out = None if job.share is None else hold_out(density, job.share, job.seed)
+    return _Opened(job, objective, held_out)
 
 
 def _climb(payload: bytes, number: int) -> PointFit:
     """In the worker."""
-    _, job, objective, held_out = _unpacked(payload)
+    job, objective, held_out = _opened(payload)
     return fit_from(
         objective, job.starts[number], job.max_steps, job.method,
         Reporter((), method=job.method, settings={}), _unheard,

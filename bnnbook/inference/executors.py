@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +14,7 @@ import cloudpickle
 from bnnbook.checks import check_not_forked
 from bnnbook.inference.progress import Update, progress_bar
 
-__all__ = ["check_executor", "packed", "run_parts"]
+__all__ = ["check_executor", "opened_once", "packed", "run_parts"]
 
 
 def check_executor(executor: object, callbacks: Sequence[object]) -> None:
@@ -35,6 +37,19 @@ def packed(job: object) -> bytes:
         return cloudpickle.dumps(job)
     except Exception as error:
         raise TypeError(f"model cannot be pickled, as an executor needs: {error}") from error
+
+
+def opened_once[T](open_: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """``open_``, its last result kept, so that a process compiles once for all its parts."""
+    last = functools.lru_cache(maxsize=1)(open_)
+    lock = threading.Lock()  # threads of one process wait for the first to compile
+
+    @functools.wraps(open_)
+    def opened(payload: bytes) -> T:
+        with lock:
+            return last(payload)
+
+    return opened
 
 
 def run_parts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import fields
@@ -14,6 +13,7 @@ import numpy as np
 from bnnbook.checks import check_not_forked
 from bnnbook.density import compile_log_density
 from bnnbook.density.minibatch import cut
+from bnnbook.inference.executors import opened_once
 from bnnbook.inference.progress import progress_bar
 from bnnbook.inference.sgmcmc.checkpoint import checkpoint_path, read_checkpoint
 from bnnbook.inference.sgmcmc.draw_store import MemoryDraws, Values, constrainer, open_store
@@ -34,39 +34,28 @@ class Outcome(NamedTuple):
     vitals: Vitals | None
 
 
-class _Kept(NamedTuple):
-    """The last run of this process, so that it compiles once for all its chains."""
-
-    payload: bytes
+class _Opened(NamedTuple):
     job: Job
     compiled: Compiled
     constrain: Callable[[np.ndarray], Values]
 
 
-_kept: _Kept | None = None
-_lock = threading.Lock()  # threads of one process wait for the first to compile
-
-
-def _unpacked(payload: bytes) -> _Kept:
-    global _kept
-    with _lock:
-        if _kept is None or _kept.payload != payload:
-            model, rest = cloudpickle.loads(payload)
-            density = compile_log_density(model)
-            job = Job(
-                model=model, density=density, batches=cut(density, rest["batch_size"]),
-                whole=cut(density, None), **rest,
-            )  # fmt: skip
-            compiled = compile_loop(job, 1)
-            constrain = constrainer(density, job.dtype, compiled.slots)
-            _kept = _Kept(payload, job, compiled, constrain)
-        return _kept
+@opened_once
+def _opened(payload: bytes) -> _Opened:
+    model, rest = cloudpickle.loads(payload)
+    density = compile_log_density(model)
+    job = Job(
+        model=model, density=density, batches=cut(density, rest["batch_size"]),
+        whole=cut(density, None), **rest,
+    )  # fmt: skip
+    compiled = compile_loop(job, 1)
+    return _Opened(job, compiled, constrainer(density, job.dtype, compiled.slots))
 
 
 def _run_chain(payload: bytes, chain: int) -> tuple[Outcome, float]:
     """In the worker."""
     check_not_forked()
-    _, job, compiled, constrain = _unpacked(payload)
+    job, compiled, constrain = _opened(payload)
     alone = range(chain, chain + 1)
     store = None if job.store is None else open_store(job)
     memory = MemoryDraws(job.density, alone, job.draws, job.dtype, variables=store is None)
