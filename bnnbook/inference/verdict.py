@@ -15,7 +15,7 @@ __all__ = ["collapsed_noise"]
 ZERO = -18.0  # log of a scale at which its variable counts as zero
 PERFECT = np.log(1e5)  # nats a row above a normal fitted to the targets alone: no data are so good
 CLOSE = np.log(20.0)  # the same, where there are as many parameters as rows
-LOG_2PI_E = np.log(2 * np.pi * np.e)
+LOG_2PI_E = 1 + np.log(2 * np.pi)
 
 REMEDY = (
     "the density has no useful maximum there. Hold rows out (validation of fit_ensemble), stop "
