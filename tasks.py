@@ -169,8 +169,9 @@ def prepare() -> None:
         found = describe(str(PYTHON))
     say(f"set-up: filling .venv from requirements.lock with {told(found)} (3-5 minutes, once)")
     pip = [PYTHON, "-m", "pip", "--disable-pip-version-check"]
-    locked = ["install", "--quiet", "--require-hashes", "--no-deps", "-r", "requirements.lock"]
-    if run([*pip, *locked]):
+    # nearly half of the time would go into compiling modules that nothing imports
+    quick = ["install", "--quiet", "--no-compile"]
+    if run([*pip, *quick, "--require-hashes", "--no-deps", "-r", "requirements.lock"]):
         raise Refused(
             "the packages named above could not be fetched; check the network connection and "
             "try again"
