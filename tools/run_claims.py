@@ -3,59 +3,76 @@
     python tools/run_claims.py --seeds 3 [chapter ...]
 
 Every chapter's one seed is moved (``BNNBOOK_SEED_SHIFT``), and every ``claim`` of its cells is
-recorded instead of raised. The table, ``book/claims.csv``, has one row for each claim with what it
-was judged by under each seed. Chapters that are not named keep their rows.
+recorded instead of raised. Two chapters run at a time where there are two cores. A run that is done
+is kept in ``_build/claims`` until the chapter or the package changes, so what was interrupted goes
+on. The table, ``book/claims.csv``, has one row for each claim with what it was judged by under each
+seed. Chapters that are not named keep their rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import os
 import sys
-import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
+from build_book import code_key
 from nbclient import NotebookClient
 from prose import Chapter
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "book" / "claims.csv"
+KEPT = ROOT / "_build" / "claims"
 
 
-def run(path: Path, shift: int) -> list[dict]:
-    """Execute one chapter with its seed moved; its claims in the order of the cells."""
-    with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder) / "claims.jsonl"
-        environment = os.environ | {
-            "BNNBOOK_SEED_SHIFT": str(shift),
-            "BNNBOOK_CLAIMS": str(record),
-        }
+def kept_at(path: Path, shift: int) -> Path:
+    """Where the claims of one run are kept, for as long as chapter and package stay as they are."""
+    key = hashlib.sha256(path.read_bytes() + code_key().encode()).hexdigest()
+    return KEPT / f"{path.stem}-{shift}-{key[:16]}.jsonl"
+
+
+def run(path: Path, shift: int) -> str:
+    """Execute one chapter with its seed moved, unless that was done; what to say of it."""
+    done = kept_at(path, shift)
+    clock = time.perf_counter()
+    if not done.is_file():
+        KEPT.mkdir(parents=True, exist_ok=True)
+        record = done.with_suffix(f".{os.getpid()}")
         notebook = nbformat.read(path, as_version=4)
         client = NotebookClient(
             notebook, timeout=3600, resources={"metadata": {"path": path.parent}}
         )
-        client.execute(env=environment)
-        lines = record.read_text().splitlines() if record.is_file() else []
-    return [json.loads(line) for line in lines]
+        try:
+            client.execute(
+                env=os.environ | {"BNNBOOK_SEED_SHIFT": str(shift), "BNNBOOK_CLAIMS": str(record)}
+            )
+            record.replace(done)
+        finally:
+            record.unlink(missing_ok=True)
+    records = read(path, shift)
+    failed = [r["claim"] for r in records if not r["holds"]]
+    return (
+        f"{path.stem}, seed {shift + 1}: {len(records)} claims in "
+        f"{time.perf_counter() - clock:.0f} s, {len(failed)} do not hold {failed or ''}"
+    )
+
+
+def read(path: Path, shift: int) -> list[dict]:
+    """The claims of a run that is done, in the order of the cells."""
+    return [json.loads(line) for line in kept_at(path, shift).read_text().splitlines()]
 
 
 def rows(path: Path, seeds: int) -> list[list[str]]:
     """One row for each claim of a chapter: what it was judged by and whether it held."""
     found: dict[str, list[str]] = {}
     for shift in range(seeds):
-        clock = time.perf_counter()
-        records = run(path, shift)
-        failed = [r["claim"] for r in records if not r["holds"]]
-        print(
-            f"{path.stem}, seed {shift + 1}: {len(records)} claims in "
-            f"{time.perf_counter() - clock:.0f} s, {len(failed)} do not hold {failed or ''}",
-            flush=True,
-        )
-        for record in records:
+        for record in read(path, shift):
             values = ", ".join(f"{value:.4g}" for value in record["values"])
             verdict = values or "holds"
             found.setdefault(record["claim"], [""] * seeds)[shift] = (
@@ -80,10 +97,14 @@ def main() -> int:
     ]
     if not paths:
         parser.error(f"no chapter with claims is called {options.chapters}")
-    table = _read()
-    for path in paths:
-        table[path.stem] = rows(path, options.seeds)
-        _write(table, options.seeds)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # one core for each kernel
+        os.environ.setdefault(name, "1")
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        runs = [pool.submit(run, path, shift) for shift in range(options.seeds) for path in paths]
+        for done in as_completed(runs):
+            print(done.result(), flush=True)
+    table = _read() | {path.stem: rows(path, options.seeds) for path in paths}
+    _write(table, options.seeds)
     failed = [row[:2] for chapter in table.values() for row in chapter if "FAILS" in " ".join(row)]
     for chapter, name in failed:
         print(f"claims: {name} of {chapter} does not hold under every seed", file=sys.stderr)
