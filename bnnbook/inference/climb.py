@@ -1,4 +1,4 @@
-"""Climbing to a maximum: L-BFGS, and Newton's method where that stalls on a narrow ridge."""
+"""Climbing towards a maximum with L-BFGS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from scipy import optimize
 from threadpoolctl import threadpool_limits
 
-__all__ = ["Climb", "climb", "climb_by_newton"]
+__all__ = ["Climb", "climb"]
 
 MEMORY = 10  # steps that L-BFGS remembers
 RELATIVE_GAIN = 1e-12  # of the objective: smaller steps are rounding
@@ -76,30 +76,6 @@ def climb(
             if out_of_steps or slope <= STALLED or not gain > 1e-6 * max(1.0, abs(best)):
                 break
     return Climb(theta, -best, steps, slope <= STALLED or not out_of_steps, slope)
-
-
-def climb_by_newton(
-    value_and_gradient: ValueAndGradient,
-    hessian: Callable[[np.ndarray], np.ndarray],
-    start: np.ndarray,
-    max_steps: int,
-    record: Callable[[np.ndarray, float], None] | None = None,
-) -> Climb:
-    """Maximise with Newton's steps in a trust region (Conn, Gould and Toint 2000, chapter 7).
-
-    Unlike L-BFGS it does not mind parameters of very different scale; ``hessian`` is (D, D), of
-    what is maximised.
-    """
-    evaluate = _negative(value_and_gradient)
-    with threadpool_limits(1, user_api="blas"):
-        found = optimize.minimize(
-            evaluate, start, jac=True, hess=lambda theta: -hessian(theta), method="trust-exact",
-            callback=_reporter(record),
-            options={"maxiter": max_steps, "gtol": GRADIENT, "max_trust_radius": 1e8},
-        )  # fmt: skip
-    slope = float(np.abs(found.jac).max())
-    arrived = found.status != 1 or slope <= STALLED
-    return Climb(found.x, -float(found.fun), int(found.nit), arrived, slope)
 
 
 def _negative(value_and_gradient: ValueAndGradient) -> ValueAndGradient:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +19,12 @@ from bnnbook.inference.curvature import CURVATURES, precision_parts
 from bnnbook.inference.docs import with_shared_docs
 from bnnbook.inference.optimize import fit_map
 from bnnbook.inference.prior_scale import tuned_scale
-from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
+from bnnbook.inference.results import (
+    ConvergenceWarning,
+    posterior_dataset,
+    result_tree,
+    value_dataset,
+)
 
 __all__ = ["fit_laplace"]
 
@@ -111,10 +118,11 @@ def fit_laplace(
             "use structure='diagonal' or last_layer"
         )
     if mode is None:
-        mode = fit_map(
-            model, n_starts=n_starts, max_steps=max_steps, jacobian=True, seed=seed,
-            progressbar=progressbar,
-        )  # fmt: skip
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # told below
+            mode = fit_map(
+                model, n_starts=n_starts, max_steps=max_steps, jacobian=True, seed=seed,
+                progressbar=progressbar,
+            )  # fmt: skip
     clock = time.perf_counter()
     theta = density.given_points(mode, 1)[0]
     with precision(np.float64):
@@ -143,6 +151,7 @@ def fit_laplace(
             "newton_decrement": float(decrement), "log_density": float(value),
             "prior_scale": float(scale.max()) if tuned else 1.0,
         },
+        problems=json.loads(mode.attrs.get("problems", "[]")),
     )  # fmt: skip
 
 
@@ -210,6 +219,7 @@ def _decrement(root: np.ndarray, gradient: np.ndarray) -> float:
 def _result(
     density: LogDensity, theta: np.ndarray, root: np.ndarray, varying: np.ndarray, value: float,
     settings: dict[str, Any], seed: int, *, seconds: float, attrs: dict[str, Any],
+    problems: Sequence[str],
 ) -> xr.DataTree:  # fmt: skip
     count = int(varying.sum())
     z = np.random.default_rng([seed, 1]).normal(size=(settings["draws"], count))
@@ -238,5 +248,5 @@ def _result(
         method="laplace", settings=settings, seed=seed, n=density.N, seconds=seconds,
         compile_seconds=0.0,
         groups={"variational": variational, "mode": mode.isel(chain=0, draw=0, drop=True)},
-        attrs={"log_evidence": float(evidence), **attrs},
+        attrs={"log_evidence": float(evidence), **attrs}, problems=problems,
     )  # fmt: skip

@@ -19,6 +19,7 @@ from bnnbook.density import (
     check_start,
     compile_log_density,
 )
+from bnnbook.inference.arrival import away
 from bnnbook.inference.callbacks import Callback, Reporter
 from bnnbook.inference.climbs import Climbs, climb_on
 from bnnbook.inference.docs import with_shared_docs
@@ -274,13 +275,18 @@ def _problems(
     """What kept the fits from arriving; noise too, if no rows held out have checked it."""
     problems = []
     short = [fit for fit in fits if fit.ended == "out of steps"]
+    far = [fit for fit in fits if fit.ended == "short"]
+    among = f" of {len(fits)} members" if method == "ensemble" else ""
     if short:
         slope = max(fit.gradient for fit in short)
-        whose = f"{len(short)} of {len(fits)} members" if method == "ensemble" else "L-BFGS"
+        whose = f"{len(short)}{among}" if among else "L-BFGS"
         problems.append(
             f"{whose} had used all {max_steps} steps before the gradient vanished (its largest "
             f"component is {slope:.2g}): raise max_steps, or bring the inputs to similar scales."
         )
+    if far:
+        whose = f"{len(far)}{among}" if among else "The climb"
+        problems.append(f"{whose} ended {away(max(fit.distance for fit in far))}")
     texts = (collapsed_noise(density, fit.theta) for fit in fits if unchecked)
     collapsed = next((text for text in texts if text is not None), None)
     return problems if collapsed is None else [*problems, collapsed]

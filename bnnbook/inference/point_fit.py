@@ -12,25 +12,26 @@ import numpy as np
 import xarray as xr
 
 from bnnbook.density import LogDensity, Minibatches, compiled_once, density_key, precision
+from bnnbook.inference.arrival import FAR, close_in
 from bnnbook.inference.callbacks import FitState, Reporter
-from bnnbook.inference.climb import STALLED, Climb, climb, climb_by_newton
+from bnnbook.inference.climb import STALLED, climb
 from bnnbook.inference.held_out import Member
 
 __all__ = ["Objective", "PointFit", "fit_from", "joined_history"]
-
-SMALL = 256  # parameters up to which Newton's method is tried
 
 
 class PointFit(NamedTuple):
     """Where one start has led.
 
+    ``distance`` from the mode is in posterior sds, see :class:`bnnbook.inference.arrival.Arrival`;
     ``history`` is (steps, 2): log density, seconds. ``ended`` is "arrived", "out of steps",
-    "stopped" by a callback, or "interrupted".
+    "short" of the mode, "stopped" by a callback, or "interrupted".
     """
 
     theta: np.ndarray
     value: float
     gradient: float
+    distance: float
     history: np.ndarray
     ended: str
     stopped_early: bool
@@ -50,11 +51,16 @@ class Objective:
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """At ``theta`` (D,), given all rows."""
-        return self._call("value and gradient", jax.value_and_grad, theta, self._data, None)
+        return self._call("value and gradient", jax.value_and_grad, (theta,), self._data, None)
 
     def hessian(self, theta: np.ndarray) -> np.ndarray:
         """Second derivatives (D, D) at ``theta``, given all rows."""
-        return np.asarray(self._call("hessian", jax.hessian, theta, self._data, None))
+        return np.asarray(self._call("hessian", _hessian, (theta,), self._data, None))
+
+    def hessian_product(self, theta: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        """Second derivatives times ``vector``, (D,)."""
+        given = theta, vector
+        return np.asarray(self._call("product", _hessian_product, given, self._data, None))
 
     def on(
         self, batches: Minibatches, rows: tuple[np.ndarray, ...]
@@ -64,13 +70,13 @@ class Objective:
             data = batches.take(self._data, tuple(jnp.asarray(r) for r in rows))
 
         def evaluate(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            return self._call("value and gradient", jax.value_and_grad, theta, data, batches)
+            return self._call("value and gradient", jax.value_and_grad, (theta,), data, batches)
 
         return evaluate
 
     def _call(
-        self, kind: str, transform: Callable[..., Any], theta: np.ndarray, data: tuple,
-        batches: Minibatches | None,
+        self, kind: str, transform: Callable[..., Any], given: tuple[np.ndarray, ...],
+        data: tuple, batches: Minibatches | None,
     ) -> Any:  # fmt: skip
         density, prior = self.density, self.prior
         likelihood = density.log_likelihood if batches is None else batches.log_likelihood
@@ -85,10 +91,26 @@ class Objective:
                 clock = time.perf_counter()
                 self._compiled[key] = compiled_once(
                     ("point fit", *key, prior, density_key(density, data)),
-                    lambda: jax.jit(transform(objective)).lower(theta, data).compile(),
+                    lambda: jax.jit(transform(objective)).lower(*given, data).compile(),
                 )
                 self.compile_seconds += time.perf_counter() - clock
-            return self._compiled[key](theta, data)
+            return self._compiled[key](*given, data)
+
+
+def _hessian(objective: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    product = _hessian_product(objective)
+
+    def hessian(theta: jax.Array, data: tuple) -> jax.Array:  # by columns: all at once are slower
+        return jax.lax.map(lambda vector: product(theta, vector, data), jnp.eye(theta.size))
+
+    return hessian
+
+
+def _hessian_product(objective: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    def product(theta: jax.Array, vector: jax.Array, data: tuple) -> jax.Array:
+        return jax.jvp(lambda t: jax.grad(objective)(t, data), (theta,), (vector,))[1]
+
+    return product
 
 
 class _Trace:
@@ -148,7 +170,7 @@ def fit_from(
             except StopIteration as stop:
                 raise _Stopped(*stop.args) from None
 
-    ended, slope, early = "stopped", np.nan, False
+    ended, slope, distance, early = "stopped", np.nan, np.nan, False
     try:
         with reporter:
             try:
@@ -156,9 +178,13 @@ def fit_from(
                     trace.theta, early = member.climb(objective.on, start, max_steps, record)
                 ended = "arrived"
                 if not early:
-                    found = _to_the_mode(objective, trace.theta, max_steps - trace.steps, record)
-                    trace.theta, slope = found.theta, found.gradient
-                    ended = "arrived" if found.arrived else "out of steps"
+                    left = max_steps - trace.steps
+                    trace.theta, slope, left = _climb(objective, trace.theta, left, record)
+                    if left <= 0 and slope > STALLED:
+                        ended = "out of steps"
+                    else:
+                        trace.theta, distance = close_in(objective, trace.theta, left, record)
+                        ended = "arrived" if distance <= FAR else "short"
             except _Stopped as stopped:
                 raise StopIteration(*stopped.args) from None
     except StopIteration:
@@ -167,28 +193,22 @@ def fit_from(
         ended = "interrupted"
     theta = np.array(trace.theta)
     value = float(objective.value_and_gradient(theta)[0])
-    return PointFit(theta, value, slope, trace.history, ended, early)
+    return PointFit(theta, value, slope, distance, trace.history, ended, early)
 
 
 class _Stopped(Exception):
     """A callback's StopIteration on its way through SciPy, which would keep one to itself."""
 
 
-def _to_the_mode(
+def _climb(
     objective: Objective, theta: np.ndarray, max_steps: int,
     record: Callable[[np.ndarray, float], None],
-) -> Climb:  # fmt: skip
+) -> tuple[np.ndarray, float, int]:  # fmt: skip
+    """Where L-BFGS has ended, its largest slope there, and how many steps are left."""
     if max_steps == 0:
-        value, gradient = objective.value_and_gradient(theta)
-        slope = float(np.abs(gradient).max())
-        return Climb(theta, float(value), 0, slope <= STALLED, slope)
+        return theta, float(np.abs(objective.value_and_gradient(theta)[1]).max()), 0
     found = climb(objective.value_and_gradient, theta, max_steps, record)
-    left = max_steps - found.steps
-    stalled = found.gradient > STALLED and np.isfinite(found.value)
-    if stalled and left > 0 and theta.size <= SMALL:
-        evaluate, hessian = objective.value_and_gradient, objective.hessian
-        found = climb_by_newton(evaluate, hessian, found.theta, left, record)
-    return found
+    return found.theta, found.gradient, max_steps - found.steps
 
 
 def joined_history(histories: list[np.ndarray]) -> xr.Dataset:
