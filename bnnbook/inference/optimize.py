@@ -81,8 +81,11 @@ def fit_map(
 ) -> xr.DataTree:
     """Maximise log prior + log likelihood with L-BFGS (Liu and Nocedal 1989).
 
-    Where that stalls, as on a narrow ridge between parameters of very different scale, a model of
-    up to 256 parameters goes on with Newton's steps in a trust region.
+    The fit has arrived if it is within .01 posterior standard deviations of the mode, as the Newton
+    decrement tells. Where L-BFGS stops before, as on the narrow ridges of nearly collinear inputs,
+    a model of up to 256 parameters goes on with Newton's steps. Larger ones get a lower bound on
+    the distance from conjugate gradients, and a :class:`ConvergenceWarning` if it is more. At
+    kinks, such as rectifiers make, no distance is told.
 
     Parameters
     ----------

@@ -101,10 +101,10 @@ class Quadratic:
     def value_and_gradient(self, theta):
         return -0.5 * theta @ self.A @ theta, -self.A @ theta
 
-    def hessian(self, theta):
+    def hessian(self, _theta):
         return -self.A
 
-    def hessian_product(self, theta, vector):
+    def hessian_product(self, _theta, vector):
         return -self.A @ vector
 
 
@@ -113,7 +113,7 @@ def test_distance_is_in_sds_whatever_the_scales():
     at = np.array([2e3, 0.0, 0.0])  # two sds
     path = []
     assert close_in(Quadratic(A), at, 0, lambda *_: None).distance == pytest.approx(2)
-    end = close_in(Quadratic(A), at, 9, lambda theta, value: path.append(value))
+    end = close_in(Quadratic(A), at, 9, lambda *step: path.append(step))
     assert end.distance < 1e-6
     assert len(path) == 1
     many = np.full(300, 0.5)
