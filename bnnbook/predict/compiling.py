@@ -26,10 +26,13 @@ from bnnbook.density.record import ROW_DIMS, fingerprint, output_fingerprints
 from bnnbook.predict.draws import Held, Parameter
 from bnnbook.predict.inputs import Input
 from bnnbook.predict.linearised import expansion_point, linearised_function
-from bnnbook.predict.predictor import Plan, Predictor
+from bnnbook.predict.plan import Plan
+from bnnbook.predict.predictor import Predictor
 from bnnbook.predict.rows import Rows, Source, find_rows
 
 __all__ = ["compile_predictor", "data_outputs"]
+
+FEW = 1024  # numbers in the rows for which draws are taken together, several at a time
 
 
 def compile_predictor(
@@ -252,7 +255,10 @@ def _over_draws(single: Callable[..., tuple], is_row: list[bool]) -> Callable[..
         data = [next(moving if row else held) for row in is_row]
         if not values:
             return tuple(out[None] for out in single(*data))
-        return jax.lax.map(lambda draw: single(*draw, *data), values)
+        size = sum(part.size for part in rows)  # not a number where code is exported
+        several = min(FEW // size, len(values[0])) if isinstance(size, int) and size else 1
+        batch = several if several > 1 else None
+        return jax.lax.map(lambda draw: single(*draw, *data), values, batch_size=batch)
 
     return call
 

@@ -25,7 +25,8 @@ from bnnbook.predict.code import from_bytes, to_bytes
 from bnnbook.predict.compiling import compile_predictor, data_outputs
 from bnnbook.predict.draws import Held, Parameter, as_dataset, check_record, held_values, open_draws
 from bnnbook.predict.inputs import Input
-from bnnbook.predict.predictor import Plan, Predictor
+from bnnbook.predict.plan import Plan
+from bnnbook.predict.predictor import Predictor
 
 __all__ = ["Saved", "load", "save"]
 

@@ -119,6 +119,24 @@ def test_any_number_of_rows_and_draws(n):
     np.testing.assert_allclose(found[0], 1 / (1 + np.exp(-logit)), atol=1e-12)
 
 
+@pytest.mark.parametrize("build", [hierarchical, simplex], ids=lambda f: f.__name__)
+def test_bound_draws_predict_as_a_call_does(build):
+    model, outputs, new = build()
+    posterior = draws(model)
+    predictor = predict.compile_predictor(model, outputs)
+    bound = predictor.bind(posterior)
+    for n in (N, 1):
+        rows = {name: value[:n] for name, value in new.items()}
+        xr.testing.assert_identical(bound(rows), predictor(posterior, rows))
+        xr.testing.assert_identical(
+            bound(rows, reduce="mean"), predictor(posterior, rows, reduce="mean")
+        )
+    with pytest.raises(ValueError, match="reduce must be None, 'mean' or a function, got 'sd'"):
+        bound(new, reduce="sd")
+    with pytest.raises(ValueError, match="posterior lacks"):
+        predictor.bind(posterior.drop_vars(predictor.parameters[0]))
+
+
 def test_reduced_over_draws_block_by_block():
     model, _, _ = binary()
     posterior, new = draws(model), RNG.normal(size=(4100, 2))
