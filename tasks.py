@@ -35,13 +35,13 @@ def book() -> int:
     """execute every chapter and build _build/html/index.html"""
     if os.environ.get("BNNBOOK_FAST") == "1":
         say("book: quick budget (BNNBOOK_FAST=1): few steps and draws, no numbers to rely on")
-    say("book: executing the chapters that changed and building _build/html (an hour at first)")
+    say("book: executing the chapters that changed and building _build/html (half an hour at first)")
     return python("tools/build_book.py", pytensor_flags=UNTRACED)
 
 
 def test() -> int:
     """unit tests and every chapter at quick budget"""
-    say("test: unit tests and every chapter at quick budget (about 10 minutes)")
+    say("test: unit tests and every chapter at quick budget (about 25 minutes)")
     return python(
         "-m", "pytest", "-n", "2", "--dist", "load", "--maxschedchunk", "1", "--nbmake",
         "--nbmake-timeout=1200", "--durations=10", "book/chapters", "tests",
@@ -167,7 +167,7 @@ def prepare() -> None:
                 f"'{base} -m venv' failed; on Debian and Ubuntu install the python3-venv package"
             )
         found = describe(str(PYTHON))
-    say(f"set-up: filling .venv from requirements.lock with {told(found)} (3-5 minutes, once)")
+    say(f"set-up: filling .venv from requirements.lock with {told(found)} (2-4 minutes, once)")
     pip = [PYTHON, "-m", "pip", "--disable-pip-version-check"]
     # nearly half of the time would go into compiling modules that nothing imports
     quick = ["install", "--quiet", "--no-compile"]
