@@ -55,7 +55,8 @@ class IndexRanges:
         Raises
         ------
         ValueError
-            Names the container, the first value out of range, its row, and what it indexes.
+            Names the container, the first value out of range, its row, and what it indexes; or the
+            integer type that cannot hold them all.
         """
         if not self.names:
             return
@@ -63,6 +64,14 @@ class IndexRanges:
         for names, indexed, index, length in zip(
             self.names, self.indexed, found[::2], found[1::2], strict=True
         ):
+            largest = np.iinfo(index.dtype).max
+            if largest < length - 1:
+                raise ValueError(
+                    f"{', '.join(names)} must be able to hold every index of {indexed}, of length "
+                    f"{int(length)}, got {index.dtype}: PyMC has wrapped what is larger than "
+                    f'{largest}, as it does with integers under floatX="float32"; make the model '
+                    'with floatX="float64"'
+                )
             bad = np.argwhere((index < 0) | (index >= length))
             if not len(bad):
                 continue

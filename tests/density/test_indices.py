@@ -1,10 +1,12 @@
 """What indexes something is in its range before compiled code, which would clamp it, runs."""
 
+import jax
 import numpy as np
 import pymc as pm
+import pytensor
 import pytest
 
-from bnnbook import inference
+from bnnbook import inference, predict
 from bnnbook.density import check_indices
 
 LEVELS = np.arange(12) % 3
@@ -65,3 +67,44 @@ def test_samplers_look_before_they_start():
 def test_an_index_in_range_is_taken(lookup, index):
     density = inference.compile_log_density(build(index, lookup=lookup))
     check_indices(density)
+
+
+def test_integers_that_pymc_has_wrapped_are_refused():
+    """65537 is 1 in a container of floatX="float32", which holds int16."""
+    with pytensor.config.change_flags(floatX="float32"):
+        wrapped = build(np.array([0, 65537]), lookup=lambda i: pm.Normal("a", shape=70_000)[i])
+        assert wrapped["i"].get_value().tolist() == [0, 1]
+    message = r'i must be able to hold every index of axis 0 of a, of length 70000, got int16.*"fl'
+    with pytest.raises(ValueError, match=message):
+        check_indices(inference.compile_log_density(wrapped))
+    large = build(np.array([0, 65537]), lookup=lambda i: pm.Normal("a", shape=70_000)[i])
+    check_indices(inference.compile_log_density(large))
+
+
+@pytest.mark.parametrize("floatX", ["float32", "float64"])
+def test_large_integers_are_indices_or_refused(floatX):
+    """Row numbers above 2**24, at which single precision drops units."""
+    with pytensor.config.change_flags(floatX=floatX):
+        ids = 2**24 + np.arange(3)
+        model = build(ids, lookup=lambda i: pm.Normal("a", 0, 5, shape=3)[i - 2**24])
+    density = inference.compile_log_density(model)
+    if floatX == "float32":  # PyMC has made 0, 1, 2 of them
+        with pytest.raises(ValueError, match="got -16777216, computed from 0, in row 0"):
+            check_indices(density)
+        return
+    check_indices(density)
+    for x64 in (True, False):
+        with jax.enable_x64(x64):
+            fit = inference.fit_map(model, max_steps=50, seed=0, **QUIET)
+            np.testing.assert_allclose(fit["posterior"]["a"], 0, atol=1e-4)
+            new = predict.compile_predictor(with_rows(model), "row", dtype="float32")
+            rows = new(fit, ids[::-1])["row"]
+            np.testing.assert_array_equal(rows[0, 0], fit["posterior"]["a"][0, 0][::-1].astype("f"))
+
+
+def with_rows(model):
+    with pm.Model(coords={"obs_id": range(3)}) as other:
+        i = pm.Data("i", model["i"].get_value(), dims="obs_id")
+        pm.Deterministic("row", pm.Normal("a", 0, 5, shape=3)[i - 2**24], dims="obs_id")
+        pm.Normal("obs", other["row"], 0.5, observed=np.zeros(3), dims="obs_id")
+    return other
