@@ -107,7 +107,7 @@ def content(value: np.ndarray) -> dict[str, Any]:
 
 @functools.cache  # reading them takes as long as building a small model
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("pymc", "pytensor")}
+    return {name: version(name) for name in ("pymc", "pytensor", "jax")}
 
 
 def output_fingerprints(model: pm.Model) -> dict[str, str | None]:
@@ -202,6 +202,8 @@ def _of_operation(op: Op) -> str:
         return _digest(kind, inner)
     if isinstance(op, ScalarOp):
         return _digest(kind, op)
+    if (code := getattr(op, "code", None)) is not None:  # a network of JAX
+        return _digest(kind, _of_value(code))
     if getattr(op, "__props__", None) is None:
         raise _UnknownError
     return _digest(kind, *(_of_value(getattr(op, name)) for name in op.__props__))

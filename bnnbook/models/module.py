@@ -158,7 +158,7 @@ def from_module(
             for leaf in free
         ]
         rows = Observed(observed, (None if data.minibatch else "obs_id",), data.total_size)
-        f = network_outputs(call, inputs, values, network, width)
+        f = network_outputs(call, inputs, values, network, free, data.full_X.shape[1:], width)
         f = pm.Deterministic("f", f, dims=rows.dims(*([] if width is None else ["unit"])))
         head.observe(_parts(f, head, coords, width), rows)
     return model

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +17,9 @@ from pytensor.tensor import TensorVariable
 from bnnbook.models.leaves import Leaf, Network
 
 __all__ = ["check_levels", "network_function", "network_outputs", "traced_width"]
+
+DERIVATIVE = re.compile(r"\b(jvp|fwd|bwd)\w*=(<[^>]* at 0x\w+>|\S+)")  # in the text of a jaxpr
+PYTHON = re.compile(r" at 0x|callback")
 
 
 def network_function(network: Network, free: Sequence[Leaf]) -> Callable[..., Any]:
@@ -76,6 +80,30 @@ def _is_random(jaxpr: Any) -> bool:
     return False
 
 
+def _code(
+    call: Callable[..., Any], row: tuple[int, ...], dtype: str, free: Sequence[Leaf]
+) -> tuple[str, list[tuple]] | None:
+    """What a network computes, for five rows, and the constants in it; None for Python code."""
+    rows = jax.ShapeDtypeStruct((5, *row), dtype)
+    given = [jax.ShapeDtypeStruct(leaf.value.shape, np.float64) for leaf in free]
+    traced = jax.make_jaxpr(call)(rows, *given)
+    text = DERIVATIVE.sub("", str(traced))
+    try:
+        return None if PYTHON.search(text) else (text, list(_constants(traced)))
+    except TypeError:  # a random key, which nothing depends on
+        return None
+
+
+def _constants(traced: Any) -> Iterator[tuple]:
+    """The constants of a traced function and of those that it calls, which its text may abridge."""
+    own = [v.val for eqn in traced.eqns for v in eqn.invars if isinstance(v, core.Literal)]
+    for array in map(np.asarray, [*getattr(traced, "consts", ()), *own]):
+        yield str(array.dtype), array.shape, array.tobytes()
+    for inner in jax.tree.leaves([list(eqn.params.values()) for eqn in traced.eqns]):
+        if isinstance(inner, core.ClosedJaxpr | core.Jaxpr):
+            yield from _constants(inner)
+
+
 def check_levels(network: Network, X: np.ndarray) -> None:
     """Raise ValueError if an integer of X is no row of the network's embeddings."""
     levels = network.levels
@@ -91,7 +119,7 @@ def check_levels(network: Network, X: np.ndarray) -> None:
 
 def network_outputs(
     call: Callable[..., Any], inputs: TensorVariable, values: Sequence[TensorVariable],
-    network: Network, width: int | None,
+    network: Network, free: Sequence[Leaf], row: tuple[int, ...], width: int | None,
 ) -> TensorVariable:  # fmt: skip
     """The network's outputs in the current model, (rows,) or (rows, ``width``)."""
     if network.levels is not None and inputs.dtype.startswith(("int", "uint")):
@@ -100,4 +128,5 @@ def network_outputs(
     call.__name__ = "network"
     with jax.enable_x64(True):
         f = wrap_jax(call)(inputs, *values)
+        f.owner.op.code = _code(call, row, inputs.dtype, free)  # a fit's fingerprint holds it
     return f if width is None else pt.specify_shape(f, (None, width))

@@ -1,6 +1,8 @@
 """A model that is built again predicts as the one that was fitted, or is refused."""
 
 import arviz as az
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pymc as pm
@@ -170,3 +172,47 @@ def test_other_data_of_any_model():
     given = predictor(fit, {"x": NEW[:, 0], "at": np.arange(3.0)})["mu"]
     expected = np.exp(-((NEW[:, :1] - np.arange(3.0)) ** 2)) @ w + a[0] + a[2]
     np.testing.assert_allclose(given[0, 0], expected, rtol=1e-9)
+
+
+def network(act, *, scale=1.0, widths=(2, 3), jit=False):
+    """One hidden layer; ``scale`` is a constant inside."""
+    table = np.full(widths[1], scale)
+
+    def hidden(h):
+        return act(h) * table
+
+    inner = jax.jit(hidden) if jit else hidden
+    start = {"w": jnp.zeros(widths), "v": jnp.zeros(widths[1])}
+    return models.from_module(
+        (lambda p, x: inner(x @ p["w"]) @ p["v"], start), X, Y, likelihood="normal"
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"act": jnp.tanh},
+        {"act": jax.nn.softplus},
+        {"act": jax.nn.relu, "scale": 1.0 + 1e-12},
+        {"act": jax.nn.relu, "scale": 2.0, "jit": True},
+    ],
+    ids=["tanh", "softplus", "constant", "constant of an inner function"],
+)
+def test_another_module_of_the_same_shapes_is_refused(other):
+    fitted = network(jax.nn.relu, jit=other.get("jit", False))
+    fit = inference.fit_map(fitted, seed=0, max_steps=5, progressbar=False)
+    again = network(jax.nn.relu, jit=other.get("jit", False))
+    right = predict.compile_predictor(fitted, "mu")(fit, NEW)["mu"]
+    found = predict.compile_predictor(again, "mu")(fit, NEW)["mu"]
+    np.testing.assert_array_equal(found, right)
+    with pytest.raises(ValueError, match="must compute mu as the one that was fitted"):
+        predict.compile_predictor(network(**other), "mu")(fit, NEW)
+
+
+def test_python_code_in_a_module_is_not_compared():
+    def by_numpy(h):
+        shape = jax.ShapeDtypeStruct(h.shape, h.dtype)
+        return jax.pure_callback(np.tanh, shape, h, vmap_method="expand_dims")
+
+    assert output_fingerprints(network(by_numpy))["mu"] is None
+    assert output_fingerprints(network(jnp.tanh))["mu"] is not None
