@@ -183,6 +183,34 @@
     (x) => centres.map((c) => Math.exp(-((x - c) ** 2) / 0.5)),
     [[-2.2, -0.6], [-1.6, 0.5], [-1.1, 1], [1.3, -0.4], [1.9, 0.4], [2.3, 1.2]]);
 
+  /* Reservations for a count: the quantile that two costs choose, beside the mean. */
+  bnnbook.figures.newsvendor = ({ axes, slider, readout }) => {
+    const mean = 3, most = 400;
+    const plot = axes({ x: [-0.6, 15.6], y: [0, 0.5], xlabel: "visits, or reservations",
+      ylabel: "probability" });
+    const ratio = slider({ label: "cost of a missing visit / of an idle one", min: -1, max: 1.5,
+      step: 0.05, value: 0.95, map: (v) => 10 ** v, show: (v) => v.toPrecision(2) }, draw);
+    const width = slider({ label: "overdispersion, 1/\u03b1", min: 0.02, max: 2.5, step: 0.02, value: 1.3,
+      show: two }, draw);
+    function draw() {
+      const c = ratio(), a = 1 / width(), p = [(a / (a + mean)) ** a];
+      for (let k = 0; k < most; k++) p.push((p[k] * (k + a) / (k + 1)) * mean / (mean + a));
+      const cost = (r) => p.reduce((sum, q, k) => sum + q * (k > r ? c * (k - r) : r - k), 0);
+      const costs = grid(0, 15, 16).map(cost), top = Math.max(...costs);
+      let best = 0;
+      for (let below = p[0]; below < c / (c + 1); below += p[best]) best += 1;
+      plot.clear();
+      p.slice(0, 16).forEach((q, k) => plot.area(
+        [[k - 0.4, 0], [k - 0.4, q], [k + 0.4, q], [k + 0.4, 0]], "band"));
+      plot.line(costs.map((v, r) => [r, 0.48 * v / top]), "thin");
+      plot.line([[mean, 0], [mean, 0.5]], "target");
+      plot.line([[best, 0], [best, 0.5]], "second");
+      readout.textContent = `Reserve ${best} (thick line; the mean is ${mean}). Expected cost ` +
+        `${two(cost(best))}; reserving the mean costs ${two(cost(mean))}. Thin line: the cost, scaled.`;
+    }
+    draw();
+  };
+
   /* A Langevin chain on two modes: theta += (h / 2) d log p / d theta + sqrt(h T) noise. */
   bnnbook.figures.langevin = ({ axes, slider, readout, random }) => {
     const steps = 6000, cells = 48;
