@@ -35,7 +35,7 @@ def book() -> int:
     """execute every chapter and build _build/html/index.html"""
     if os.environ.get("BNNBOOK_FAST") == "1":
         say("book: quick budget (BNNBOOK_FAST=1): few steps and draws, no numbers to rely on")
-    say("book: executing the chapters that changed and building _build/html (half an hour at first)")
+    say("book: executing what changed and building _build/html (half an hour at first)")
     return python("tools/build_book.py", pytensor_flags=UNTRACED)
 
 
