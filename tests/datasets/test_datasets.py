@@ -161,6 +161,8 @@ def test_wave_clusters_options():
     unequal = [(0, 1, 0.1, 3), (5, 1, 0.1, 1)]
     x = datasets.wave_clusters(10, clusters=unequal, seed=0).X_train
     assert (x < 2).sum() == 7  # one for each cluster, and the other eight three to one
+    touching = [(0, 1, 0.1, 1), (1, 1, 0.1, 1), (3, 1, 0.1, 1)]
+    assert datasets.wave_gaps(touching) == [(2, 3)]
     first, again, other = (datasets.wave_clusters(50, seed=s).y_train for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)

@@ -252,6 +252,9 @@ def test_pit_histogram_shows_shares_and_what_chance_allows(ax):
     plots.pit_histogram([0.05, 0.15, 0.16, 0.95], "method", n_bins=10, ax=ax)
     heights = [bar.get_height() for bar in ax.patches[:10]]
     np.testing.assert_allclose(heights, [0.25, 0.5, 0, 0, 0, 0, 0, 0, 0, 0.25])
+    low, high = ax.patches[10].get_extents().transformed(ax.transData.inverted()).intervaly
+    half = 1.96 * np.sqrt(0.1 * 0.9 / 4)  # a binomial share of four
+    np.testing.assert_allclose([low, high], [0.1 - half, 0.1 + half])
     assert ax.get_title() == "method"
 
 
