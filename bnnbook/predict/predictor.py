@@ -93,6 +93,7 @@ class Predictor:
         """The predictor with its draws, for many calls with few rows each.
 
         What a call does with the draws, such as checking and ordering them, is done once.
+        The draws are not copied: do not write into them while they are in use.
 
         Parameters
         ----------
