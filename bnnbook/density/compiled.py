@@ -56,6 +56,7 @@ class GraphKey:
         self._inputs, self._outputs, self._names = list(inputs), list(outputs), names
         ops = Counter(str(type(node.op)) for node in io_toposort(self._inputs, self._outputs))
         self._hash = hash((names, frozenset(ops.items())))
+        self._computes = object()  # shared by all keys that were found equal
 
     def __hash__(self) -> int:
         return self._hash
@@ -63,10 +64,15 @@ class GraphKey:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GraphKey) or self._names != other._names:
             return False
+        if self._computes is other._computes:
+            return True
         try:
-            return equal_computations(self._outputs, other._outputs, self._inputs, other._inputs)
+            equal = equal_computations(self._outputs, other._outputs, self._inputs, other._inputs)
         except (RecursionError, ValueError):  # too deep to compare; another number of outputs
             return False
+        if equal:  # a dictionary compares its own key with another's: that one keeps the answer
+            other._computes = self._computes
+        return equal
 
 
 def density_key(density: LogDensity, data: tuple) -> tuple:

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import pytest
+from pytensor.graph.basic import equal_computations
 
 from bnnbook import inference, models
+from bnnbook.density import compiled
 from bnnbook.density.compiled import MOST, compiled_once
 from bnnbook.density.given_data import given_data
 
@@ -100,3 +102,28 @@ def test_compiled_code_is_kept_by_its_key():
     assert compiled_once(("a", 2), lambda: make(4)) == 3  # used last, so still there
     assert compiled_once(("a", 1), lambda: make(5)) == 5  # went first
     assert made == [1, 3, 5]
+
+
+def test_graphs_that_compute_the_same_are_compared_once(monkeypatch):
+    compared = []
+
+    def count(*arguments):
+        compared.append(arguments)
+        return equal_computations(*arguments)
+
+    monkeypatch.setattr(compiled, "equal_computations", count)
+    X = RNG.normal(size=(20, 2))
+    first, second = (
+        inference.compile_log_density(models.mlp_classifier(X, np.arange(20) % 2, (3,))).key
+        for _ in range(2)
+    )
+    other = inference.compile_log_density(models.mlp_classifier(X, np.arange(20) % 2, (4,))).key
+    kept = {first: "kept"}
+    assert [kept[second] for _ in range(5)] == ["kept"] * 5
+    assert first != other
+    assert second != other
+    before = len(compared)
+    assert first == second
+    assert second == first
+    assert len(compared) == before
+    assert before <= 3
