@@ -12,7 +12,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
 
-from bnnbook.density import LogDensity
+from bnnbook.density import LogDensity, compiled_once, density_key
 from bnnbook.density.terms import compile_terms
 
 __all__ = ["CURVATURES", "precision_parts"]
@@ -92,70 +92,88 @@ def precision_parts(
     ValueError
         If an observed variable has no Fisher information here.
     """
-    where = jnp.asarray(np.flatnonzero(varying))
-    point = jnp.asarray(theta)
-
-    def part(function: Callable[..., jax.Array]) -> Callable[[jax.Array], jax.Array]:
-        return lambda free: function(point.at[where].set(free), data)
-
-    free = point[where]
-    prior = -_hessian(part(density.log_prior), free, full=full)
+    given = jnp.asarray(theta), jnp.asarray(np.flatnonzero(varying)), data
+    prior = -_hessian(density, "log_prior", given, full=full)
     if curvature == "hessian":
-        likelihood = -_hessian(part(density.log_likelihood), free, full=full)
+        likelihood = -_hessian(density, "log_likelihood", given, full=full)
     else:
-        likelihood = _gauss_newton(density, point, data, where, full=full)
-    value, gradient = jax.jit(jax.value_and_grad(density.log_density))(point, data)
+        likelihood = _gauss_newton(density, given, full=full)
+    value, gradient = _compiled(
+        density, "gradient", lambda: jax.value_and_grad(density.log_density), given[0], data
+    )
     return likelihood, prior, np.asarray(gradient), float(value)
 
 
-def _blocks(size: int) -> Iterator[np.ndarray]:
-    """Rows of the identity, COLUMNS at a time."""
-    for first in range(0, size, COLUMNS):
-        block = np.zeros((min(COLUMNS, size - first), size))
-        block[np.arange(len(block)), first + np.arange(len(block))] = 1.0
-        yield block
+Given = tuple[jax.Array, jax.Array, tuple]
+"""Where: a point (D,), which of its elements vary (d,), and the data."""
 
 
-def _hessian(function: Callable[..., Any], point: jax.Array, *, full: bool) -> np.ndarray:
+def _compiled(
+    density: LogDensity, kind: str, build: Callable[[], Callable[..., Any]], *arguments: Any
+) -> Any:
+    """Value of the function that ``build`` makes, compiled once for densities of equal code."""
+    shapes = tuple(a.shape for a in arguments[:-1])
+    key = ("curvature", kind, shapes, density_key(density, arguments[-1]))
+    return compiled_once(key, lambda: jax.jit(build()).lower(*arguments).compile())(*arguments)
+
+
+def _blocks(size: int) -> Iterator[tuple[jax.Array, int]]:
+    """Rows of the identity, a fixed number at a time, the last filled up with zeros; how many."""
+    rows = min(COLUMNS, size)
+    for first in range(0, size, rows):
+        block = np.eye(rows, size, first)
+        yield jnp.asarray(block), min(rows, size - first)
+
+
+def _hessian(density: LogDensity, which: str, given: Given, *, full: bool) -> np.ndarray:
     """Hessian (d, d), or its diagonal (d,), by Hessian-vector products."""
 
-    def products(vectors: jax.Array) -> jax.Array:
-        return jax.vmap(lambda v: jax.jvp(jax.grad(function), (point,), (v,))[1])(vectors)
+    def build() -> Callable[..., jax.Array]:
+        function = getattr(density, which)
 
-    compiled, parts = jax.jit(products), []
-    for block in _blocks(point.size):
-        rows = np.asarray(compiled(jnp.asarray(block)))
-        parts.append(rows if full else (rows * block).sum(axis=1))
+        def products(
+            vectors: jax.Array, point: jax.Array, where: jax.Array, data: tuple
+        ) -> jax.Array:
+            gradient = jax.grad(lambda free: function(point.at[where].set(free), data))
+            return jax.vmap(lambda v: jax.jvp(gradient, (point[where],), (v,))[1])(vectors)
+
+        return products
+
+    parts = []
+    for block, n in _blocks(given[1].size):
+        rows = np.asarray(_compiled(density, which, build, block, *given))[:n]
+        parts.append(rows if full else (rows * np.asarray(block)[:n]).sum(axis=1))
     matrix = np.concatenate(parts)
     return (matrix + matrix.T) / 2 if full else matrix
 
 
-def _gauss_newton(
-    density: LogDensity, point: jax.Array, data: tuple, where: jax.Array, *, full: bool
-) -> np.ndarray:
+def _gauss_newton(density: LogDensity, given: Given, *, full: bool) -> np.ndarray:
     """Sum of J^T F J over all elements of all parameters of the observed distributions."""
     pairs = [pair for rv in density.model.observed_RVs for pair in _information(density, rv)]
-    terms = compile_terms(density, [variable for pair in pairs for variable in pair])
 
-    def parameters(free: jax.Array) -> tuple:
-        values = terms(point.at[where].set(free), data)[::2]
-        return tuple(jnp.ravel(v) for v in values)
+    def build() -> Callable[..., tuple]:
+        terms = compile_terms(density, [variable for pair in pairs for variable in pair])
 
-    free = point[where]
-    values = terms(point, data)
-    weights = [np.ravel(np.asarray(w)) for w in values[1::2]]
-    roots = [
-        np.sqrt(np.broadcast_to(w, np.size(v))) for v, w in zip(values[::2], weights, strict=True)
-    ]
+        def columns(
+            vectors: jax.Array, point: jax.Array, where: jax.Array, data: tuple
+        ) -> tuple[list[jax.Array], list[jax.Array]]:
+            def parameters(free: jax.Array) -> list[jax.Array]:
+                return [jnp.ravel(v) for v in terms(point.at[where].set(free), data)[::2]]
 
-    def columns(vectors: jax.Array) -> tuple:
-        return jax.vmap(lambda v: jax.jvp(parameters, (free,), (v,))[1])(vectors)
+            values = terms(point, data)
+            roots = [
+                jnp.sqrt(jnp.broadcast_to(jnp.ravel(w), jnp.size(v)))
+                for v, w in zip(values[::2], values[1::2], strict=True)
+            ]
+            moved = jax.vmap(lambda v: jax.jvp(parameters, (point[where],), (v,))[1])(vectors)
+            return moved, roots
 
-    compiled, parts = jax.jit(columns), []
-    for block in _blocks(free.size):
-        scaled = [
-            np.asarray(j) * r for j, r in zip(compiled(jnp.asarray(block)), roots, strict=True)
-        ]
+        return columns
+
+    parts = []
+    for block, n in _blocks(given[1].size):
+        moved, roots = _compiled(density, "Gauss-Newton", build, block, *given)
+        scaled = [np.asarray(j)[:n] * np.asarray(r) for j, r in zip(moved, roots, strict=True)]
         rows = np.concatenate(scaled, axis=1)  # (columns of J, elements)
         parts.append(rows if full else (rows**2).sum(axis=1))
     J = np.concatenate(parts)

@@ -23,6 +23,11 @@ WAYS = {
     "sample_sgmcmc": lambda model: inference.sample_sgmcmc(
         model, inference.sgld(1e-4), batch_size=4, **CHAINS, **QUIET
     ),
+    "fit_laplace": lambda model: inference.fit_laplace(model, max_steps=200, draws=5, **QUIET),
+    "fit_ensemble": lambda model: inference.fit_ensemble(model, n_members=2, max_steps=20, **QUIET),
+    "fit_swag": lambda model: inference.fit_swag(
+        model, learning_rate=1e-4, tune=20, steps=60, collect_every=10, rank=3, draws=5, **QUIET
+    ),
     "predictor": lambda model: predict.compile_predictor(model, ["mu", "sigma"])(drawn(model), X),
 }
 
@@ -43,7 +48,7 @@ def split(number, n):
 
 
 @pytest.mark.filterwarnings("ignore::bnnbook.inference.ConvergenceWarning")
-@pytest.mark.parametrize(("n", "way"), enumerate(WAYS, start=12))
+@pytest.mark.parametrize(("n", "way"), list(enumerate(WAYS, start=12)))
 def test_a_split_compiles_nothing_again(compilations, n, way):
     WAYS[way](split(0, n))
     first = len(compilations)
