@@ -115,6 +115,11 @@ def scoreboard() -> int:
     return python("-m", "benchmarks.references", "scoreboard", *named())
 
 
+def tables() -> int:
+    """score the methods on UCI tables: what is missing, or what NAME names (an hour or more)"""
+    return python("-m", "benchmarks.tables", *named())
+
+
 def lock() -> int:
     """renew requirements.lock from pyproject.toml"""
     say("lock: resolving every dependency for all platforms (seconds)")
@@ -138,7 +143,7 @@ def setup() -> int:
 
 ALL = (
     book, test, claims, lab, student, lecturer, slides, pdf, lint, bench, references, scoreboard,
-    lock, clean, setup,
+    tables, lock, clean, setup,
 )  # fmt: skip
 TASKS = {f.__name__: f for f in ALL}
 WITHOUT_PACKAGES = ("clean",)

@@ -221,7 +221,8 @@ COMMANDS = {
     "lecturer": ["tools/reader", "lecturer"], "slides": ["tools/slides.py"],
     "pdf": ["tools/print_book.py"], "lint": ["-m", "ruff"], "bench": ["-m", "benchmarks"],
     "references": ["-m", "benchmarks.references", "make"],
-    "scoreboard": ["-m", "benchmarks.references", "scoreboard"], "lock": ["-m", "uv"],
+    "scoreboard": ["-m", "benchmarks.references", "scoreboard"],
+    "tables": ["-m", "benchmarks.tables"], "lock": ["-m", "uv"],
 }  # fmt: skip
 
 

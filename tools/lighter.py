@@ -44,7 +44,9 @@ def trim(app: Sphinx, exception: Exception | None) -> None:
         return
     users = [*site.rglob("*.html"), *(f for f in site.rglob("_static/**/*.js") if f != icons)]
     names = {name for file in users for name in NAME.findall(file.read_text(errors="ignore"))}
-    icons.write_text(with_icons((THEME / ICONS).read_text(encoding="utf-8"), names), encoding="utf-8")
+    icons.write_text(
+        with_icons((THEME / ICONS).read_text(encoding="utf-8"), names), encoding="utf-8"
+    )
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

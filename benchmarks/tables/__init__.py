@@ -1,0 +1,1 @@
+"""Scores on UCI tables beside the published ones."""
