@@ -13,6 +13,8 @@ from bnnbook import inference, predict
 __all__ = ["METHODS", "Predicted"]
 
 DRAWS = 1000
+STEPS_TO_A_MODE = 50_000  # where two outputs share a network, 5,000 do not arrive
+RATES = [0.01, 1e-3, 1e-4, 1e-5]
 
 
 class Predicted(NamedTuple):
@@ -37,7 +39,8 @@ def fitted(fit_method: Callable[..., xr.DataTree], **arguments: Any) -> Method:
 
 def linearised(model: pm.Model, outputs: list[str], X: Any, seed: int, **changes: Any) -> Predicted:
     """Laplace's draws in the network that is linear in its weights."""
-    fit = inference.fit_laplace(model, draws=DRAWS, seed=seed, progressbar=False, **changes)
+    settings = {"draws": DRAWS, "max_steps": STEPS_TO_A_MODE} | changes
+    fit = inference.fit_laplace(model, seed=seed, progressbar=False, **settings)
     predictor = predict.compile_predictor(model, outputs, linearised=fit)
     return Predicted(fit, predictor(fit, X))
 
@@ -50,22 +53,48 @@ def dropout(model: pm.Model, outputs: list[str], X: Any, seed: int, **changes: A
     )
 
 
+def largest_stable(fit_method: Callable[..., xr.DataTree], name: str, ladder: list[Any]) -> Any:
+    """The fit at the first of several step sizes, from large to small, that does not diverge."""
+
+    def fit(model: pm.Model, **arguments: Any) -> xr.DataTree:
+        own = arguments.pop(name, None)
+        for value in ladder if own is None else [own]:
+            try:
+                return fit_method(model, **{name: value}, **arguments)
+            except inference.DivergedError as error:
+                diverged = error
+        raise diverged
+
+    return fit
+
+
+def from_modes(model: pm.Model, **arguments: Any) -> xr.DataTree:
+    """Chains that start at the members of an ensemble."""
+    modes = inference.fit_ensemble(
+        model, n_members=arguments["chains"], seed=arguments["seed"], progressbar=False
+    )
+    return inference.sample_sgmcmc(model, start=modes, **arguments)
+
+
 METHODS: dict[str, Method] = {
     "mode (MAP)": fitted(inference.fit_map, n_starts=5),
     "mean-field ADVI": fitted(inference.fit_advi, draws=DRAWS),
     "full-rank ADVI": fitted(inference.fit_advi, method="fullrank_advi", draws=DRAWS),
-    "Laplace, sampled": fitted(inference.fit_laplace, draws=DRAWS),
+    "Laplace, sampled": fitted(
+        inference.fit_laplace, draws=DRAWS, max_steps=STEPS_TO_A_MODE
+    ),
     "Laplace, linearised": linearised,
-    "SWAG": fitted(inference.fit_swag, learning_rate=0.01, draws=DRAWS),
+    "SWAG": fitted(largest_stable(inference.fit_swag, "learning_rate", RATES), draws=DRAWS),
     "MultiSWAG, 5 starts": fitted(
-        inference.fit_swag, learning_rate=0.01, n_starts=5, draws=DRAWS // 5
+        largest_stable(inference.fit_swag, "learning_rate", RATES), n_starts=5, draws=DRAWS // 5
     ),
     "dropout": dropout,
     "ensemble of 5": fitted(inference.fit_ensemble, n_members=5),
     "Pathfinder": fitted(inference.fit_pathfinder, draws=DRAWS),
     "SGLD": fitted(
-        inference.sample_sgmcmc, kernel=inference.sgld(1e-4), draws=DRAWS // 4, tune=20_000,
-        thin=100, chains=4,
+        largest_stable(from_modes, "kernel", [inference.sgld(rate / 100) for rate in RATES]),
+        draws=DRAWS // 4, tune=20_000, thin=100, chains=4,
     ),
 }  # fmt: skip
-"""Arguments that no posterior changes: nothing is tuned to the reference."""
+"""Arguments that no posterior changes, but for step sizes: of a ladder the largest that is stable.
+Nothing is tuned to the reference."""

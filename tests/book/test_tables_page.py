@@ -16,7 +16,7 @@ def test_the_page_shows_what_is_stored():
 
 
 def test_every_row_is_a_split_and_a_method():
-    assert len(ROWS) > 500
+    assert len(ROWS) > 100
     assert set(ROWS["method"]) <= set(METHODS)
     assert not ROWS.duplicated(run.KEYS).any()
     for name, split in set(zip(ROWS["table"], ROWS["split"], strict=True)):
@@ -60,18 +60,20 @@ def test_settings_are_the_best_on_training_rows():
     assert mean["SWAG"].idxmin() == f"learning rate {methods.SWAG_STEP:g}"
     assert mean["dropout"].idxmin() == f"rate {methods.DROPOUT_RATE:g}"
     assert mean["SGLD, preconditioned"].idxmin() == f"step size {methods.SGLD_STEP:g}"
-    rmse = tried.set_index(["table", "setting", "method"])["rmse"]
-    assert (rmse["yacht", "noise sd of x"] > 5 * rmse["yacht", "one noise sd"]).all()
+    rmse = tried.pivot(index=["table", "method"], columns="setting", values="rmse").loc["yacht"]
+    both = rmse[["noise sd of x", "one noise sd"]].dropna()
+    assert len(both) == 3
+    assert (both["noise sd of x"] > 5 * both["one noise sd"]).all()
 
 
-@pytest.mark.parametrize("method", ["ensemble of 5", "one network (MAP)"])
+@pytest.mark.parametrize("method", ["ensemble of 5", "dropout"])
 def test_a_split_is_scored_again(method):
     try:
-        datasets.uci("wine-quality-red", 0)
+        datasets.uci("concrete", 0)
     except datasets.DataUnavailableError as missing:
         pytest.skip(str(missing))
-    stored = ROWS.set_index(run.KEYS).loc[("wine-quality-red", "0", method)]
-    again = run.unit("wine-quality-red", "0", method)
+    stored = ROWS.set_index(run.KEYS).loc[("concrete", "0", method)]
+    again = run.unit("concrete", "0", method)
     for key in ("rmse", "nll", "crps"):
         assert again[key] == pytest.approx(stored[key], rel=0.02)
     assert again["coverage_90%"] == pytest.approx(stored["coverage_90%"], abs=0.03)
