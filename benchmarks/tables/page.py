@@ -22,7 +22,7 @@ SOURCES = {
     "bde": "bde",
 }
 GOALS = ("yacht", "energy", "concrete", "wine-quality-red")
-HEAD = ["method", "splits", "not converged", "RMSE", "NLL", "CRPS"]
+HEAD = ["method", "runs", "RMSE", "NLL", "CRPS"]
 
 
 def text() -> str:
@@ -96,7 +96,7 @@ def sections(rows: pd.DataFrame, *, gap: bool) -> list[str]:
         if own.empty:
             continue
         title = f"{name}, gap splits" if gap else name
-        head = [*HEAD, f"coverage of {level}", "width", "R-hat", "ESS"]
+        head = [*HEAD, f"% in {level}", "width", "R-hat, ESS"]
         lines += [f"### {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         for _, row in own.iterrows():
             lines.append(line(own_cells(row, gap=gap)))
@@ -108,23 +108,23 @@ def sections(rows: pd.DataFrame, *, gap: bool) -> list[str]:
 
 def own_cells(row: pd.Series, *, gap: bool) -> list[str]:
     """A row of ours."""
-    cells = [row["method"], f"{row['n']:.0f}"]
+    left = f" ({row['unconverged']:.0f})" if row["unconverged"] else ""
     if row["failed"]:
-        return [*cells, f"failed on {row['failed']}", *[""] * 7]
-    cells.append(f"{row['unconverged']:.0f}")
-    cells += [with_error(row[key], row[f"{key}_error"]) for key in scores(gap)[:3]]
-    cells += [f"{100 * row[scores(gap)[3]]:.0f} %", number(row[scores(gap)[4]])]
-    return [*cells, rhat(row["rhat"]), "" if np.isnan(row["ess"]) else f"{row['ess']:,.0f}"]
+        return [row["method"], f"{row['n']:.0f}{left}", f"failed on {row['failed']}", *[""] * 5]
+    cells = [row["method"], f"{row['n']:.0f}{left}"]
+    cells += [with_error(row[key], row[f"{key}_error"]) for key in scores(gap)[:2]]
+    cells += [number(row["crps"]), f"{100 * row[scores(gap)[3]]:.0f}", number(row[scores(gap)[4]])]
+    return [*cells, "" if np.isnan(row["ess"]) else f"{rhat(row['rhat'])}, {row['ess']:,.0f}"]
 
 
 def published_cells(row: pd.Series, *, gap: bool) -> list[str]:
     """A published row, in italics; coverage and width are of 95 %, and stand where ours are."""
-    cells = [f"*{row['method']}*, {SOURCES[row['source']]}", f"{row['n']}", ""]
+    cells = [f"*{row['method']}*, {SOURCES[row['source']]}", f"{row['n']}"]
     cells += [with_error(row[key], row[f"{key}_error"]) for key in ("rmse", "nll")]
     cells.append(number(row["crps"]))
     both = gap and not np.isnan(row["coverage_95%"])
-    cells += [f"{100 * row['coverage_95%']:.0f} %", number(row["width_95%"])] if both else ["", ""]
-    return [*cells, "", ""]
+    cells += [f"{100 * row['coverage_95%']:.0f}", number(row["width_95%"])] if both else ["", ""]
+    return [*cells, ""]
 
 
 def goals(rows: pd.DataFrame) -> pd.DataFrame:
@@ -183,13 +183,15 @@ def line(cells: list[str]) -> str:
 
 def with_error(value: float, error: float) -> str:
     """A number with its standard error."""
-    return number(value) if np.isnan(error) else f"{number(value)} ± {number(error)}"
+    return (
+        number(value)
+        if np.isnan(error)
+        else f"{number(value)}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{number(error)}"
+    )
 
 
 def rhat(value: float) -> str:
     """Two digits; bold where it fails."""
-    if np.isnan(value):
-        return ""
     return f"{value:.2f}" if value <= 1.01 else f"**{value:.2f}**"
 
 
