@@ -21,7 +21,7 @@ from bnnbook.datasets import Dataset
 
 __all__ = ["GAPS", "STANDARD", "TABLE", "rows_to_do", "run", "table", "unit"]
 
-TABLE = Path(__file__).resolve().parents[2] / "book" / "chapters" / "data" / "uci_tables.csv"
+TABLE = Path(__file__).parent / "results.csv"
 PACKAGES = ("bnnbook", "pymc", "jax", "numpy")
 OUTPUTS = ["mu", "sigma"]
 KEYS = ["table", "split", "method"]
