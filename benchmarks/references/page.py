@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -73,9 +74,8 @@ def scoreboard() -> list[str]:
         own = rows[rows["posterior"] == name].set_index("method")
         if own.empty:
             continue
-        columns = columns_for(
-            "p" in record["outputs"], "sd_bias_gap" in own and own["sd_bias_gap"].notna().any()
-        )
+        scored = [key for key in own if own[key].notna().any()]
+        columns = columns_for("p" in record["outputs"], scored)
         lines += [f"### `{name}`", "", f"| method | {' | '.join(columns)} | processor s | |"]
         lines.append("|---|" + "---|" * (len(columns) + 2))
         exact = pd.Series(record["second_scores"])
@@ -96,15 +96,16 @@ def known() -> list[str]:
     return [name for name in POSTERIORS if name in datasets.reference_names()]
 
 
-def columns_for(classes: bool, gaps: bool) -> dict[str, str]:
-    """Headings and the scores below them."""
+def columns_for(classes: bool, scored: Sequence[str]) -> dict[str, str]:
+    """Headings and the scores below them, those of gaps and of the evidence where there are any."""
     columns = {"agreement": "agreement", "total variation": "total_variation"} if classes else {}
     columns |= {
         "Wasserstein / sd": "wasserstein_sds",
         "error of sd": "sd_error",
         "bias of sd": "sd_bias",
     }
-    return columns | ({"bias of sd in gaps": "sd_bias_gap"} if gaps else {})
+    more = {"bias of sd in gaps": "sd_bias_gap", "error of log evidence": "log_evidence_error"}
+    return columns | {heading: key for heading, key in more.items() if key in scored}
 
 
 def line(

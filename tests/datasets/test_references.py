@@ -9,6 +9,7 @@ import pytest
 
 import bnnbook
 from bnnbook import datasets
+from bnnbook.datasets import tables
 
 FOLDER = Path(bnnbook.__file__).parent / "datasets" / "reference_draws"
 NAMES = datasets.reference_names()
@@ -74,6 +75,14 @@ def test_gaps_are_where_there_are_no_training_rows():
     distance = np.linalg.norm(data.X[data.gap][:, None] - data.X_train, axis=-1).min(axis=1)
     assert distance.min() > 0.6
     assert not data.gap[: len(data.y)].all()
+
+
+def test_rows_of_a_table_that_is_not_there_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "SPLITS", "http://127.0.0.1:9/")
+    tabular = [n for n in NAMES if datasets.reference(n).record["data"]["function"] == "uci"]
+    assert tabular
+    with pytest.raises(datasets.DataUnavailableError, match=r"(?s)could not get data\.txt.*put"):
+        datasets.reference_data(tabular[0], data_dir=tmp_path)
 
 
 def test_an_unknown_name_lists_those_that_exist():
