@@ -1,6 +1,6 @@
 """Make reference posteriors, or score methods against them.
 
-usage: python -m benchmarks.references [make | scoreboard | page] [NAME ...]
+usage: python -m benchmarks.references [make | scoreboard | page] [NAME ...] [--method METHOD]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.references import make, page, scoreboard
+from benchmarks.references.methods import METHODS
 from benchmarks.references.posteriors import POSTERIORS
 
 
@@ -16,6 +17,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=["make", "scoreboard", "page"])
     parser.add_argument("names", nargs="*", help=f"{', '.join(POSTERIORS)}; all by default")
+    parser.add_argument(
+        "--method", action="append", choices=list(METHODS), metavar="METHOD",
+        help=f"of the scoreboard: {', '.join(METHODS)}; all by default",
+    )  # fmt: skip
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in POSTERIORS]
     if unknown:
@@ -42,7 +47,7 @@ def main() -> None:
                 flush=True,
             )
     elif given.task == "scoreboard":
-        scoreboard.main(names)
+        scoreboard.main(names, given.method or list(METHODS))
     page.write()
 
 

@@ -57,13 +57,13 @@ def table() -> pd.DataFrame:
     return pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=["posterior", "method"])
 
 
-def main(names: list[str]) -> None:
-    """Score every method on the posteriors that are named, row by row; each replaces its own."""
+def main(names: list[str], methods: list[str]) -> None:
+    """Score methods on the posteriors that are named, row by row; each replaces its own."""
     for name in names:
         if name not in datasets.reference_names():
             print(f"{name}: no reference yet", flush=True)
             continue
-        for method in METHODS:
+        for method in methods:
             new = row(name, method)
             print(new, flush=True)
             old = table()
