@@ -32,8 +32,8 @@ class Reference:
     ----------
     name, description : str
     draws : mapping of float32 arrays (draws, n), (draws, n, K) or (draws, group, n)
-        By output: ``p``, the probability of class 1 or of each class; or ``mu`` and ``sigma``, in
-        the units of the target.
+        By output: ``p``, the probability of class 1 or of each class; or ``mu`` and, where the
+        noise is not known, ``sigma``, in the units of the target.
     gap : bool array (n,) or (group, n)
         Inputs in a gap of the data: those of a held-out range, or within the range of the training
         rows and farther from each of them than ``record["inputs"]["gap"]``.
