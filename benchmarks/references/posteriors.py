@@ -155,28 +155,4 @@ POSTERIORS: dict[str, Posterior] = {
             Sampler("sample_mclmc", {"draws": 1000, "tune": 2000, "thin": 20, "chains": 4}),
         ),
     ),
-    "digits": Posterior(
-        "threes, fives and eights among the 8 x 8 digits, a 64-4-3 network of tanh units",
-        Call("digits", {"classes": [3, 5, 8]}),
-        {"held_out": 60},
-        Call(
-            "mlp_classifier", {"hidden": [4], "n_classes": 3, "bias": True,
-                               "prior_sd": "1/sqrt(fan_in)"},
-        ),
-        ("p",),
-        (
-            Sampler(
-                "sample_nuts",
-                {
-                    "draws": 1000, "tune": 500, "chains": 4, "target_accept": 0.8,
-                    "exchangeable": HIDDEN_1,
-                },
-            ),
-            Sampler("sample_mclmc", {"draws": 1000, "tune": 2000, "thin": 20, "chains": 4}),
-        ),
-    ),
-    "wine": table("wine-quality-red", 0, 160, hidden=5, noise_sd=0.65),
-    "yacht-gap": table("yacht", "gap:5", 103, hidden=10, noise_sd=2.0),
-    "energy": table("energy", 0, 77, hidden=10, noise_sd=2.0),
-    "concrete": table("concrete", 0, 103, hidden=10, noise_sd=6.0),
 }  # fmt: skip
