@@ -1,9 +1,9 @@
 """The run behind chapter 7 that is too long for a page: ``python tools/study_convolution.py``.
 
 cycles
-    LeNet under quiet cycles of SGHMC, two chains, meant for the goals of the chapter. The step size is
-    a third of chapter 5's and the prior's scale is chapter 5's; both were fixed before the run, and the
-    test images are scored once, at its end.
+    LeNet under quiet cycles of SGHMC, two chains. The step size is a third of chapter 5's and the
+    prior's scale is chapter 5's; both were fixed before the run, and the test images are scored
+    once, at its end.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def network(data: Images) -> pm.Model:
     module = LeNet(jax.random.key(0), math.isqrt(data.X.shape[1]))
     return models.from_module(
         module, data.X, data.y, likelihood="categorical", n_classes=10,
-        prior_sd=lambda path, shape: SCALE * spread(shape) or 1.0,
+        prior_sd=lambda _, shape: SCALE * spread(shape) or 1.0,
     )  # fmt: skip
 
 
@@ -101,12 +101,13 @@ def cycles(
     print(f"{seconds:.0f} s of CPU", flush=True)
     predictor = predict.compile_predictor(model, "p", dtype="float32")
     shifted = predictor(fit["posterior"], data.shifted)["p"]
-    last = {"chain": [0], "draw": [-1]}
-    ends = slice(per_cycle - 1, None, per_cycle)
     averages: dict[str, dict] = {
-        "last draw of one chain": last, "last cycle of one chain": {"chain": [0], "draw": slice(-per_cycle, None)},
-        "one chain": {"chain": [0]}, "last draw of each cycle": {"draw": ends}, "all draws": {},
-    }  # fmt: skip
+        "last draw of one chain": {"chain": [0], "draw": [-1]},
+        "last cycle of one chain": {"chain": [0], "draw": slice(-per_cycle, None)},
+        "one chain": {"chain": [0]},
+        "last draw of each cycle": {"draw": slice(per_cycle - 1, None, per_cycle)},
+        "all draws": {},
+    }
     for part, X, y in (
         ("validation", data.X_validation, data.y_validation), ("test", data.X_test, data.y_test),
     ):  # fmt: skip

@@ -183,6 +183,29 @@
     (x) => centres.map((c) => Math.exp(-((x - c) ** 2) / 0.5)),
     [[-2.2, -0.6], [-1.6, 0.5], [-1.1, 1], [1.3, -0.4], [1.9, 0.4], [2.3, 1.2]]);
 
+  /* A filter of three weights on a signal with a bump. */
+  bnnbook.figures.convolution = ({ axes, slider, readout }) => {
+    const n = 20;
+    const plot = axes({ x: [-0.6, n - 0.4], y: [-2.2, 2.2], xlabel: "place", ylabel: "value" });
+    const place = slider({ label: "place of the bump", min: 2, max: 14, step: 1, value: 6,
+      show: String }, draw);
+    const kind = slider({ label: "filter, from edges (0) to blur (1)", min: 0, max: 1, step: 0.05,
+      value: 0, show: two }, draw);
+    function draw() {
+      const at = place(), t = kind(), w = [t / 3 - (1 - t), t / 3, t / 3 + (1 - t)];
+      const x = Array.from({ length: n }, (_, i) => (i >= at && i < at + 4 ? 1 : 0));
+      const out = x.slice(1, -1).map((_, i) =>
+        [i + 1, w[0] * x[i] + w[1] * x[i + 1] + w[2] * x[i + 2]]);
+      plot.clear();
+      x.forEach((v, i) => plot.area([[i - 0.4, 0], [i - 0.4, v], [i + 0.4, v], [i + 0.4, 0]], "band"));
+      plot.line([[-0.6, 0], [n, 0]], "thin");
+      plot.line(out, "second");
+      readout.textContent = `Weights ${w.map(two).join(", ")}: three for ${n - 2} places. ` +
+        `A dense layer would have ${n * (n - 2)}.`;
+    }
+    draw();
+  };
+
   /* Reservations for a count: the quantile that two costs choose, beside the mean. */
   bnnbook.figures.newsvendor = ({ axes, slider, readout }) => {
     const mean = 3, most = 400;
