@@ -31,15 +31,14 @@ class LeNet(eqx.Module):
     convolutions: list
     dense: list
 
-    def __init__(self, key: jax.Array, edge: int = 28) -> None:
+    def __init__(self, key: jax.Array) -> None:
         k = jax.random.split(key, 5)
-        side = ((edge - 4) // 2 - 4) // 2
         self.convolutions = [eqx.nn.Conv2d(1, 6, 5, key=k[0]), eqx.nn.Conv2d(6, 16, 5, key=k[1])]
-        widths = (16 * side**2, 120, 84, 10)
+        widths = (256, 120, 84, 10)
         self.dense = [eqx.nn.Linear(*widths[i : i + 2], key=k[2 + i]) for i in range(3)]
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = x.reshape(1, math.isqrt(x.size), -1)
+        x = x.reshape(1, 28, 28)
         for convolution in self.convolutions:
             x = jax.nn.relu(convolution(x))
             x = x.reshape(len(x), x.shape[1] // 2, 2, -1, 2).max((2, 4))
@@ -57,7 +56,7 @@ def spread(shape: tuple[int, ...]) -> float:
 
 def network(data: Images) -> pm.Model:
     """LeNet on the training images; a bias has sd 1."""
-    module = LeNet(jax.random.key(0), math.isqrt(data.X.shape[1]))
+    module = LeNet(jax.random.key(0))
     return models.from_module(
         module, data.X, data.y, likelihood="categorical", n_classes=10,
         prior_sd=lambda _, shape: SCALE * spread(shape) or 1.0,

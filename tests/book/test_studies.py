@@ -1,4 +1,4 @@
-"""The stored tables of chapters 1, 4 and 5: what made them, and a part of each made again."""
+"""The stored tables of chapters 1, 4, 5 and 7: what made them, and a part of each made again."""
 
 import inspect
 from pathlib import Path
@@ -7,17 +7,19 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+import study_convolution
 import study_mnist
 import study_moons
 import study_regression
 
-from bnnbook import inference
+from bnnbook import datasets, inference
 
 DATA = Path(__file__).resolve().parents[2] / "book" / "chapters" / "data"
 TABLES = {
     **{f"moons_{name}": study_moons for name in study_moons.STUDIES},
     **{f"regression_{name}": study_regression for name in study_regression.STUDIES},
     **{f"mnist_{name}": study_mnist for name in study_mnist.STUDIES},
+    **{f"convolution_{name}": study_convolution for name in study_convolution.STUDIES},
 }
 
 
@@ -87,3 +89,20 @@ def test_source_loss_is_a_log_posterior_over_ten_times_the_rows():
     ours, theirs = jax.grad(log_posterior)(theta), jax.grad(source_loss)(theta)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a / (10 * 40), -b, rtol=1e-6, atol=1e-9)
+
+
+def test_a_short_run_of_the_convolution_study_learns_and_averages():
+    digits = datasets.digits()
+    X = np.kron(digits.X_train.reshape(-1, 8, 8), np.ones((1, 3, 3)))
+    X = np.pad(X, ((0, 0), (2, 2), (2, 2))).reshape(len(X), -1).astype(np.float32)
+    y, noise = digits.y_train, np.random.default_rng(0).random((50, 784), np.float32)
+    data = study_mnist.Images(
+        X[:600], y[:600], X[600:800], y[600:800], X[800:900], y[800:900], noise
+    )
+    rows = pd.DataFrame(study_convolution.cycles(data, n_cycles=2, passes=3, per_cycle=1))
+    assert list(rows.columns) == list(stored("convolution_cycles").columns)
+    assert list(rows["networks"]) == 2 * [1, 1, 2, 4, 4]
+    # pairs of averages of the same draws, and an average no worse than its draws by much
+    assert (rows["NLL"] < np.log(10)).all()
+    same = rows[rows["average"].isin(["last draw of each cycle", "all draws"])]
+    assert same.groupby("images")["NLL"].nunique().eq(1).all()
