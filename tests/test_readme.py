@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(number: int) -> dict:
     sources = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(sources) == 2
+    assert len(sources) == 3
     namespace: dict = {}
     exec(compile(sources[number], "README.md", "exec"), namespace)
     return namespace
@@ -27,6 +27,12 @@ def test_example_of_a_table_runs():
         namespace["y_test"] < namespace["upper"]
     )
     assert covered.mean() > 0.75
+
+
+def test_example_of_a_network_runs():
+    namespace = run(2)
+    assert namespace["p"].dims == ("obs",)
+    assert ((namespace["p"] > 0.5) == namespace["y"]).mean() > 0.9
 
 
 def test_length():
