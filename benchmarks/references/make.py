@@ -17,7 +17,6 @@ import pymc as pm
 import xarray as xr
 from scipy import stats
 
-from benchmarks.references import networks
 from benchmarks.references.posteriors import POSTERIORS, Posterior, Sampler
 from bnnbook import datasets, diagnostics, inference, models, predict
 from bnnbook.datasets import references
@@ -48,8 +47,7 @@ def data_of(posterior: Posterior, data_dir: Path | None = None) -> ReferenceData
 
 def build(posterior: Posterior, data: ReferenceData, **changes: Any) -> pm.Model:
     """The model; ``changes`` are to how it is written, such as its parameterisation."""
-    name = posterior.model.function
-    function = getattr(models if hasattr(models, name) else networks, name)
+    function = getattr(models, posterior.model.function)
     return function(data.X_train, data.y_train, **posterior.model.arguments | changes)
 
 

@@ -142,17 +142,4 @@ POSTERIORS: dict[str, Posterior] = {
     ),
     "energy-gap": table("energy", "gap:0", 120, hidden=10, noise_sd=2.0),
     "yacht": table("yacht", 0, 31, hidden=10, noise_sd=2.0),
-    "convolution": Posterior(
-        "threes and eights among the 8 x 8 digits, two filters of 3 x 3 and a linear layer",
-        Call("digits", {"classes": [3, 8]}),
-        {"held_out": 80},
-        Call("convolution_classifier", {"channels": 2, "prior_sd": 1.0}),
-        ("p",),
-        (
-            Sampler(
-                "sample_nuts", {"draws": 1000, "tune": 500, "chains": 4, "target_accept": 0.8}
-            ),
-            Sampler("sample_mclmc", {"draws": 1000, "tune": 2000, "thin": 20, "chains": 4}),
-        ),
-    ),
 }  # fmt: skip

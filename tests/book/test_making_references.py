@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from benchmarks.references import make, networks
+from benchmarks.references import make
 from bnnbook import datasets
 
 
@@ -48,21 +48,3 @@ def test_samplers_that_agree_are_confirmed_and_others_are_not(
     assert known.record["second_scores"]["wasserstein_sds"] < 0.1 + 2 * shift
     bias = known.moments["p_mean"][1] - known.moments["p_mean"][0]
     assert (bias.mean() > 0.01) != confirmed
-
-
-def test_the_convolution_is_what_it_says():
-    X = np.random.default_rng(0).uniform(size=(2, 64))
-    net = networks.Convolution(2)
-    kernels, image = np.asarray(net.filters.weight)[:, 0], X[0].reshape(8, 8)
-    maps = np.array(
-        [
-            [[(kernel * image[i : i + 3, j : j + 3]).sum() for j in range(6)] for i in range(6)]
-            for kernel in kernels
-        ]
-    )
-    h = np.tanh(maps + np.asarray(net.filters.bias))
-    pooled = h.reshape(2, 3, 2, 3, 2).mean(axis=(2, 4)).ravel()
-    logit = np.asarray(net.out.weight) @ pooled + np.asarray(net.out.bias)
-    np.testing.assert_allclose(net(X[0].astype(kernels.dtype)), logit.item(), rtol=1e-4)
-    model = networks.convolution_classifier(X, np.array([0, 1]), channels=2, prior_sd=1.0)
-    assert sum(np.prod(v.shape.eval()) for v in model.free_RVs) == 2 * (9 + 1) + 18 + 1
