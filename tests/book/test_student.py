@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from reader.notebook import reader_copy
-from reader.self_check import statements
+from reader.self_check import self_check, statements
 from reader.site import Book
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,3 +163,12 @@ def test_every_solution_that_asserts_has_a_check_that_an_untouched_cell_fails(so
         for part in statements(check, "shown"):
             assert part.loads <= bound | part.stores, part.loads - bound
             bound |= part.stores
+
+
+def test_an_else_with_a_check_outlives_an_if_that_only_keeps():
+    source = "if quick:\n    keep('n', 1)\nelse:\n    assert answer == 1"
+    quick, answer = statements("quick = False", "shown"), statements("answer = 1", "solution")
+    check = self_check([*answer, *statements(source, "solution")], list(quick))
+    exec(check, {"quick": False, "answer": 1})
+    with pytest.raises(AssertionError):
+        exec(check, {"quick": False, "answer": 2})

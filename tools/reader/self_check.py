@@ -252,6 +252,8 @@ class _Asserts(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> Any:
         self.generic_visit(node)
+        if not node.body and getattr(node, "orelse", None):
+            node.body = [ast.Pass()]
         return node if node.body else None
 
     visit_For = visit_With = visit_If  # type: ignore[assignment]
