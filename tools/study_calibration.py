@@ -2,17 +2,17 @@
 
 Weights are drawn from the prior of a small network, targets from the network, and every method is
 fitted to them; if its draws were the posterior's, the value of the drawn function at a fixed input
-would have a uniform rank among them (Talts et al. 2018, theorem 1). Weights have no identity, so the
-ranks are those of function values. NUTS is the positive control.
+would have a uniform rank among them (Talts et al. 2018, theorem 1). Weights have no identity, so
+the ranks are those of function values. NUTS is the positive control.
 
 The study writes ``book/chapters/data/calibration_ranks.csv``: a table, under a comment that says
 how long it took and with which versions. A test repeats a part.
 
 ranks
-    One row for each replication and method: ``u_data``, ``u_gap`` and ``u_beyond``, the share of the
-    draws below the truth at the three inputs, ties and the place between two draws settled by
-    chance, so that it is uniform on (0, 1) for exact draws; ``z_...``, the truth's distance from
-    the draws' mean in their sds; ``seconds`` of processor time.
+    One row for each replication and method: ``u_data``, ``u_gap`` and ``u_beyond``, the share of
+    the draws below the truth at the three inputs, the place between two draws settled by chance, so
+    that it is uniform on (0, 1) for exact draws; ``z_...``, the truth's distance from the draws'
+    mean in their sds; ``seconds`` of processor time.
 """
 
 from __future__ import annotations

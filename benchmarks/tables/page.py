@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.tables import calibration
 from benchmarks.tables.methods import METHODS
 from benchmarks.tables.run import GAPS, STANDARD, table
 
@@ -34,6 +35,7 @@ def text() -> str:
         "standard": sections(rows, gap=False),
         "gaps": sections(rows, gap=True),
         "costs": costs(rows),
+        "calibration": calibration.lines(),
     }.items():
         begin, end = f"<!-- {name}: written by a script -->", f"<!-- end of {name} -->"
         page = re.sub(

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+import study_calibration
 import study_convolution
 import study_mnist
 import study_moons
@@ -16,6 +17,7 @@ from bnnbook import datasets, inference
 
 DATA = Path(__file__).resolve().parents[2] / "book" / "chapters" / "data"
 TABLES = {
+    **{f"calibration_{name}": study_calibration for name in study_calibration.STUDIES},
     **{f"moons_{name}": study_moons for name in study_moons.STUDIES},
     **{f"regression_{name}": study_regression for name in study_regression.STUDIES},
     **{f"mnist_{name}": study_mnist for name in study_mnist.STUDIES},
@@ -38,6 +40,15 @@ def test_each_table_says_what_made_it(name):
 
 def test_every_table_has_a_study():
     assert {path.stem for path in DATA.glob("*.csv")} == set(TABLES)
+
+
+def test_ranks_of_the_calibration_are_reproduced():
+    table = stored("calibration_ranks").set_index(["replication", "method"])
+    (again,) = study_calibration.ranks(replications=[1], which=["mean-field ADVI"])
+    for place in study_calibration.PLACES:
+        assert again[f"u_{place}"] == pytest.approx(
+            table.loc[(1, again["method"]), f"u_{place}"], abs=0.05
+        )
 
 
 def test_starts_on_the_moons_are_reproduced():
