@@ -92,7 +92,7 @@ def _open_equinox(module: Any, equinox: Any) -> Network:
         if layer.p != 0 and not layer.inference:
             raise ValueError(f"module must have no dropout, got eqx.nn.Dropout at {path}: "
                              f"{NO_DROPOUT}")  # fmt: skip
-    for path, layer in _layers(module, (nn.StatefulLayer, nn.StateIndex)):
+    for path, layer in _layers(module, (nn.StatefulLayer, nn.StateIndex), but=nn.Sequential):
         name = f"eqx.nn.{type(layer).__name__}"
         raise ValueError(f"module must have no state, got {name} at {path}: {NO_STATE}")
     called = inspect.signature(type(module).__call__).parameters
@@ -173,10 +173,14 @@ def _path(keys: Any) -> str:
     return keystr(keys, simple=True, separator=".")
 
 
-def _layers(module: Any, kinds: Any) -> list[tuple[str, Any]]:
-    """Layers of some kinds inside an Equinox module, by path."""
-    flat, _ = tree_flatten_with_path(module, is_leaf=lambda node: isinstance(node, kinds))
-    return [(_path(p) or "its root", node) for p, node in flat if isinstance(node, kinds)]
+def _layers(module: Any, kinds: Any, but: Any = ()) -> list[tuple[str, Any]]:
+    """Layers of some kinds inside an Equinox module, by path; those of ``but`` are looked into."""
+
+    def wanted(node: Any) -> bool:
+        return isinstance(node, kinds) and not isinstance(node, but)
+
+    flat, _ = tree_flatten_with_path(module, is_leaf=wanted)
+    return [(_path(p) or "its root", node) for p, node in flat if wanted(node)]
 
 
 def _is_trained(path: str, leaf: Any, kinds: Any) -> bool:

@@ -354,6 +354,9 @@ def refused():
     return {
         "eqx dropout": (Dropped(eqx.nn.Dropout(0.5)), "eqx.nn.Dropout at layers.1: .*leave it out"),
         "eqx batch norm": (Dropped(batch_norm), "eqx.nn.BatchNorm at layers.1: .*GroupNorm"),
+        "eqx batch norm in a sequence": (
+            eqx.nn.Sequential([Dropped(batch_norm)]), r"eqx.nn.BatchNorm at layers.0.layers.1"
+        ),
         "eqx key asked for": (Keyed(w), "Keyed asks for a key"),
         "eqx key held": (HoldsKey(w, jax.random.key(0)), "no random keys, got one at key"),
         "nnx dropout": (
@@ -382,6 +385,18 @@ def test_refused_by_name(case):
     module, message = refused()[case]
     with pytest.raises((TypeError, ValueError), match=message):
         models.from_module(module, RNG.normal(size=(N, 2)), REAL, likelihood="normal")
+
+
+def test_a_sequence_of_layers_without_state_is_taken():
+    first, second = jax.random.split(jax.random.key(1))
+    module = eqx.nn.Sequential([
+        eqx.nn.Linear(2, 3, key=first), eqx.nn.Lambda(jnp.tanh), eqx.nn.Linear(3, 1, key=second),
+    ])  # fmt: skip
+    X = RNG.normal(size=(N, 2))
+    model = models.from_module(module, X, REAL, likelihood="normal", centre="module")
+    assert [rv.name for rv in model.free_RVs][:2] == ["layers.0.weight", "layers.0.bias"]
+    found = predict.compile_predictor(model, "f")(at_centre(model), X)["f"].to_numpy()[0, 0]
+    np.testing.assert_allclose(found, jax.vmap(module)(X), rtol=1e-5)
 
 
 def test_dropout_that_drops_nothing_is_no_dropout():
