@@ -68,7 +68,7 @@ def table(name: str, split: int | str, held_out: int, *, hidden: int, noise_sd: 
                 marginal,
             ),
             Sampler(
-                "sample_mclmc", {"draws": 1000, "tune": 2000, "thin": 20, "chains": 4}, marginal
+                "sample_mclmc", {"draws": 1000, "tune": 2000, "thin": 40, "chains": 4}, marginal
             ),
         ),
     )  # fmt: skip
@@ -142,4 +142,26 @@ POSTERIORS: dict[str, Posterior] = {
     ),
     "energy-gap": table("energy", "gap:0", 120, hidden=10, noise_sd=2.0),
     "yacht": table("yacht", 0, 31, hidden=10, noise_sd=2.0),
+    "digits": Posterior(
+        "threes, fives and eights among the 8 x 8 digits, a 64-4-3 network of tanh units",
+        Call("digits", {"classes": [3, 5, 8]}),
+        {"held_out": 60},
+        Call(
+            "mlp_classifier", {"hidden": [4], "n_classes": 3, "bias": True,
+                               "prior_sd": "1/sqrt(fan_in)"},
+        ),
+        ("p",),
+        (
+            Sampler(
+                "sample_nuts",
+                {
+                    "draws": 1000, "tune": 500, "chains": 4, "target_accept": 0.8,
+                    "exchangeable": HIDDEN_1,
+                },
+            ),
+            Sampler("sample_mclmc", {"draws": 1000, "tune": 2000, "thin": 40, "chains": 4}),
+        ),
+    ),
+    "wine": table("wine-quality-red", 0, 160, hidden=5, noise_sd=0.65),
+    "yacht-gap": table("yacht", "gap:5", 103, hidden=10, noise_sd=2.0),
 }  # fmt: skip

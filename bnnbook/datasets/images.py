@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,20 +59,46 @@ def _idx_dataset(source: Source, data_dir: str | Path | None) -> Dataset:
     )
 
 
-def digits() -> Dataset:
+def digits(classes: Sequence[int] | None = None) -> Dataset:
     """Handwritten digits that come with scikit-learn: 1,347 training and 450 test images of 8 x 8.
 
     Images are float32 in [0, 1], (n, 64). The split is fixed and has the same share of each class
     in both parts.
+
+    Parameters
+    ----------
+    classes : sequence of int, optional
+        Two or more of the ten digits: only images of these, with labels that count them from 0 in
+        the order given.
+
+    Raises
+    ------
+    ValueError
+        If ``classes`` are not two or more different digits.
     """
     X, y = load_digits(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(
         (X / 16).astype(np.float32), y.astype(np.int64), test_size=450, random_state=0, stratify=y
     )
+    count = 10
+    if classes is not None:
+        known = list(classes)
+        if len(known) < 2 or len(set(known)) < len(known) or not set(known) <= set(range(10)):
+            raise ValueError(
+                f"classes must be two or more different digits from 0 to 9, got {classes!r}"
+            )
+        train, test = np.isin(y_train, known), np.isin(y_test, known)
+        X_train, X_test = X_train[train], X_test[test]
+        place = np.zeros(10, dtype=np.int64)
+        place[known] = np.arange(len(known))
+        y_train, y_test, count = place[y_train[train]], place[y_test[test]], len(known)
     return Dataset(
         X_train, y_train, X_test, y_test,
         name="digits",
-        description="digits: 1,347 training and 450 test images of 8 x 8 grey values, 10 classes",
+        description=(
+            f"digits: {len(X_train):,} training and {len(X_test)} test images of 8 x 8 grey "
+            f"values, {count} classes"
+        ),
     )  # fmt: skip
 
 

@@ -177,6 +177,13 @@ def test_digits_and_patches():
     assert data.X_train.max() == 1
     share = np.bincount(data.y_test) / 450
     np.testing.assert_allclose(share, np.bincount(data.y_train) / 1347, atol=0.01)
+    two = datasets.digits([8, 3])
+    np.testing.assert_array_equal(two.X_train[two.y_train == 1], data.X_train[data.y_train == 3])
+    np.testing.assert_array_equal(two.X_test[two.y_test == 0], data.X_test[data.y_test == 8])
+    assert set(two.y_train) == {0, 1}
+    for wrong in ([3], [3, 3], [3, 10]):
+        with pytest.raises(ValueError, match=r"classes must be two or more different digits"):
+            datasets.digits(wrong)
     patches = datasets.photo_patches(seed=0)
     assert patches.X_test.shape == (450, 64)
     np.testing.assert_array_equal(patches.X_test.max(axis=1), 1)
