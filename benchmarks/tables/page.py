@@ -99,11 +99,13 @@ def sections(rows: pd.DataFrame, *, gap: bool) -> list[str]:
             continue
         title = f"{name}, gap splits" if gap else name
         head = [*HEAD, f"% in {level}", "width", "R-hat, ESS"]
+        if own["ess"].isna().all():  # no method that samples
+            head.pop()
         lines += [f"### {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         for _, row in own.iterrows():
-            lines.append(line(own_cells(row, gap=gap)))
+            lines.append(line(own_cells(row, gap=gap)[: len(head)]))
         for _, row in published(name, gap=gap).iterrows():
-            lines.append(line(published_cells(row, gap=gap)))
+            lines.append(line(published_cells(row, gap=gap)[: len(head)]))
         lines.append("")
     return lines
 
