@@ -24,6 +24,10 @@ ICON = re.compile(r"""
 """, re.VERBOSE)  # fmt: skip
 NAME = re.compile(r"\bfa-([a-z0-9-]+)")
 PARTS = ["input/tex", "output/chtml", "a11y/assistive-mml"]
+# a displayed equation may be wider than a phone: the keyboard reaches it, to scroll it
+FOCUS = """addEventListener("load", () => window.MathJax?.startup?.promise?.then(() => {
+  for (const shown of document.querySelectorAll("mjx-container[display]")) shown.tabIndex = 0;
+}));"""
 
 
 def with_icons(script: str, names: set[str]) -> str:
@@ -53,5 +57,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """After the extension that brings MathJax."""
     app.config.mathjax_path = "mathjax/startup.js"
     app.config.mathjax3_config = {"loader": {"load": PARTS}}
+    app.add_js_file(None, body=FOCUS)
     app.connect("build-finished", trim, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
