@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,7 @@ from benchmarks.references.posteriors import POSTERIORS
 from benchmarks.references.scoreboard import table
 from bnnbook import datasets
 
-__all__ = ["PAGE", "text", "write"]
+__all__ = ["PAGE", "filled", "text", "write"]
 
 PAGE = Path(__file__).resolve().parents[2] / "book" / "references.md"
 SECOND = "*second exact sampler*"
@@ -21,16 +21,21 @@ SECOND = "*second exact sampler*"
 
 def text() -> str:
     """The page with its tables as they have to be."""
-    page = PAGE.read_text(encoding="utf-8")
-    for name, lines in {"references": references(), "scoreboard": scoreboard()}.items():
+    return filled(PAGE, {"references": references(), "scoreboard": scoreboard()})
+
+
+def filled(page: Path, parts: Mapping[str, list[str]]) -> str:
+    """Text of a page with the lines of each part between the marks of that name."""
+    found = page.read_text(encoding="utf-8")
+    for name, lines in parts.items():
         begin, end = f"<!-- {name}: written by a script -->", f"<!-- end of {name} -->"
-        page = re.sub(
+        found = re.sub(
             f"{begin}.*?{end}",
             lambda _, b=begin, e=end, body=lines: "\n".join([b, "", *body, "", e]),
-            page,
+            found,
             flags=re.DOTALL,
         )
-    return page
+    return found
 
 
 def write() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.references.page import filled
 from benchmarks.tables import calibration
 from benchmarks.tables.methods import METHODS
 from benchmarks.tables.run import GAPS, STANDARD, table
@@ -28,23 +28,14 @@ HEAD = ["method", "runs", "RMSE", "NLL", "CRPS"]
 
 def text() -> str:
     """The page with its tables as they have to be."""
-    page = PAGE.read_text(encoding="utf-8")
     rows = table()
-    for name, lines in {
+    return filled(PAGE, {
         "goals": goal_lines(rows),
         "standard": sections(rows, gap=False),
         "gaps": sections(rows, gap=True),
         "costs": costs(rows),
         "calibration": calibration.lines(),
-    }.items():
-        begin, end = f"<!-- {name}: written by a script -->", f"<!-- end of {name} -->"
-        page = re.sub(
-            f"{begin}.*?{end}",
-            lambda _, b=begin, e=end, body=lines: "\n".join([b, "", *body, "", e]),
-            page,
-            flags=re.DOTALL,
-        )
-    return page
+    })  # fmt: skip
 
 
 def write() -> None:
