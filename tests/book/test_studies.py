@@ -44,10 +44,10 @@ def test_every_table_has_a_study():
 
 def test_ranks_of_the_calibration_are_reproduced():
     table = stored("calibration_ranks").set_index(["replication", "method"])
-    (again,) = study_calibration.ranks(replications=[1], which=["mean-field ADVI"])
+    (again,) = study_calibration.ranks(replications=[1], which=["NUTS"])
     for place in study_calibration.PLACES:
         assert again[f"u_{place}"] == pytest.approx(
-            table.loc[(1, again["method"]), f"u_{place}"], abs=0.05
+            table.loc[(1, again["method"]), f"u_{place}"], abs=0.15
         )
 
 
