@@ -37,6 +37,13 @@ HIDDEN_2 = ["hidden_1", "hidden_2"]
 HIDDEN_1 = ["hidden_1"]
 
 
+def one_layer(**model: Any) -> tuple[Sampler, Sampler]:
+    """Both samplers of a network with one hidden layer; ``model`` is to how it is written."""
+    nuts = {"draws": 1000, "tune": 500, "chains": 4, "target_accept": 0.8, "exchangeable": HIDDEN_1}
+    mclmc = {"draws": 1000, "tune": 2000, "thin": 40, "chains": 4}
+    return Sampler("sample_nuts", nuts, model), Sampler("sample_mclmc", mclmc, model)
+
+
 def table(name: str, split: int | str, held_out: int, *, hidden: int, noise_sd: float) -> Posterior:
     """A UCI table under a small network whose noise sd is known, in the units of the target.
 
@@ -49,7 +56,6 @@ def table(name: str, split: int | str, held_out: int, *, hidden: int, noise_sd: 
         if isinstance(split, str)
         else (f"standard split {split}")
     )
-    marginal = {"marginal_output": True}
     return Posterior(
         f"{name}, {cut}, a network of {hidden} tanh units with a noise sd of {noise_sd:g}",
         Call("uci", {"name": name, "split": split}),
@@ -58,19 +64,7 @@ def table(name: str, split: int | str, held_out: int, *, hidden: int, noise_sd: 
             "mlp_regression", {"hidden": [hidden], "heteroskedastic": False, "noise_sd": noise_sd}
         ),
         ("mu",),
-        (
-            Sampler(
-                "sample_nuts",
-                {
-                    "draws": 1000, "tune": 500, "chains": 4, "target_accept": 0.8,
-                    "exchangeable": HIDDEN_1,
-                },
-                marginal,
-            ),
-            Sampler(
-                "sample_mclmc", {"draws": 1000, "tune": 2000, "thin": 40, "chains": 4}, marginal
-            ),
-        ),
+        one_layer(marginal_output=True),
     )  # fmt: skip
 
 
@@ -151,16 +145,7 @@ POSTERIORS: dict[str, Posterior] = {
                                "prior_sd": "1/sqrt(fan_in)"},
         ),
         ("p",),
-        (
-            Sampler(
-                "sample_nuts",
-                {
-                    "draws": 1000, "tune": 500, "chains": 4, "target_accept": 0.8,
-                    "exchangeable": HIDDEN_1,
-                },
-            ),
-            Sampler("sample_mclmc", {"draws": 1000, "tune": 2000, "thin": 40, "chains": 4}),
-        ),
+        one_layer(),
     ),
     "wine": table("wine-quality-red", 0, 160, hidden=5, noise_sd=0.65),
     "yacht-gap": table("yacht", "gap:5", 103, hidden=10, noise_sd=2.0),

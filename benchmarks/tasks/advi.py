@@ -137,6 +137,7 @@ def by_pymc_extras(quick: bool, problem: Problem) -> Timed:
 
     X, y, hidden, batch = problem()
     if batch is not None:
+        # printed in the table in the place of the peer's time
         raise NotImplementedError("minibatches are not tried")
     model = models.mlp_classifier(X, y, hidden)
     steps = QUICK_STEPS if quick else STEPS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,7 +21,7 @@ from bnnbook.frames import is_frame
 __all__ = ["BayesianNetwork"]
 
 
-class BayesianNetwork(BaseEstimator):
+class BayesianNetwork(BaseEstimator, ABC):
     """What :class:`BNNRegressor` and :class:`BNNClassifier` share; it is not used by itself."""
 
     outputs: ClassVar[tuple[str, ...]]
@@ -176,12 +177,14 @@ class BayesianNetwork(BaseEstimator):
     def _set_classes(self, y: np.ndarray) -> None:
         """Keep the labels, if there are any."""
 
+    @abstractmethod
     def _targets(self, y: np.ndarray) -> np.ndarray:
         """Targets as the model takes them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _build(self, X: Any, y: np.ndarray) -> pm.Model:
-        raise NotImplementedError
+        """The model of these rows."""
 
+    @abstractmethod
     def _drawn(self, outputs: xr.Dataset, rng: np.random.Generator) -> xr.DataArray:
-        raise NotImplementedError
+        """Draws of the predictive distribution, one for each draw of the posterior."""

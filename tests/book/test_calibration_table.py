@@ -7,9 +7,6 @@ import study_calibration
 
 from benchmarks.tables import calibration
 
-RNG = np.random.default_rng(0)
-
-
 WRONG = ["90% off", "50% off", "not_uniform"]
 
 
@@ -18,7 +15,7 @@ def ranks(u):
 
 
 def test_exact_ranks_are_not_marked():
-    found = calibration.summary(ranks(RNG.random(200)))
+    found = calibration.summary(ranks(np.random.default_rng(0).random(200)))
     assert not found[WRONG].any(axis=None)
     assert found["90%"].to_numpy() == pytest.approx(0.9, abs=0.07)
     assert found["50%"].to_numpy() == pytest.approx(0.5, abs=0.11)
@@ -26,7 +23,7 @@ def test_exact_ranks_are_not_marked():
 
 @pytest.mark.parametrize("wrong", ["too sure", "too wide", "shifted"])
 def test_wrong_ranks_are_marked(wrong):
-    u = RNG.random(200)
+    u = np.random.default_rng(1).random(200)
     u = {"too sure": u**3 * (u < 0.5) + (1 - (1 - u) ** 3) * (u >= 0.5), "too wide": 0.25 + u / 2,
          "shifted": np.sqrt(u)}[wrong]  # fmt: skip
     found = calibration.summary(ranks(u))

@@ -41,7 +41,7 @@ def classifier():
 
 
 # its checks fit a few rows with few steps, and none of that converges
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore::bnnbook.inference.ConvergenceWarning")
 def test_checks_of_scikit_learn():
     """Of the cheapest estimator; tools/check_estimators.py runs both, with their defaults."""
     check_estimator(BNNRegressor((), options={"n_members": 1, "max_steps": 30}))
