@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from bnnbook.frames import missing_row
-
 __all__ = ["INDEX", "LEVEL", "codes_of", "levels_of"]
 
 INDEX = "_index"  # after a column's name: the data container of its codes
@@ -18,18 +16,17 @@ KINDS = {str: "strings", int: "integers"}
 
 
 def levels_of(name: str, column: Any) -> tuple[np.ndarray, list[Any]]:
-    """Codes of a column and its levels: those that occur, sorted, or in the order of categories.
+    """Codes of a column without gaps, and its levels: those that occur.
 
-    Booleans are 0 and 1, since as labels they would choose by position.
+    They are sorted, or in the order of categories. Booleans are 0 and 1, since as labels they would
+    choose by position.
 
     Raises
     ------
     TypeError
         If values are not all strings, all integers or all booleans.
-    ValueError
-        If one is missing.
     """
-    values = _values(name, column)
+    values = _numbered(column.to_list())
     _kind(name, values)
     found = set(values)
     known = np.asarray(getattr(column.dtype, "categories", None))
@@ -42,7 +39,7 @@ def levels_of(name: str, column: Any) -> tuple[np.ndarray, list[Any]]:
 
 
 def codes_of(name: str, column: Any, levels: Sequence[Any]) -> np.ndarray:
-    """Codes of a column among ``levels``; a value that is none of them has the code after theirs.
+    """Codes of a column without gaps among ``levels``; any other value has the code after theirs.
 
     A warning says in how many rows that is so.
 
@@ -50,10 +47,8 @@ def codes_of(name: str, column: Any, levels: Sequence[Any]) -> np.ndarray:
     ------
     TypeError
         If values are of another kind than the levels, as numbers where those are strings.
-    ValueError
-        If one is missing.
     """
-    values = _values(name, column)
+    values = _numbered(column.to_list())
     levels = [_plain(level) for level in levels]
     kind, wanted = _kind(name, values), _kind(name, levels)
     if kind is not wanted:
@@ -72,16 +67,6 @@ def codes_of(name: str, column: Any, levels: Sequence[Any]) -> np.ndarray:
             stacklevel=2,
         )
     return codes
-
-
-def _values(name: str, column: Any) -> list[Any]:
-    row = missing_row(column)
-    if row is not None:
-        raise ValueError(
-            f"column {name!r} must have a category in every row, got a missing value in row {row}; "
-            "fill it in, as with a category 'missing'"
-        )
-    return _numbered(column.to_list())
 
 
 def _numbered(values: Sequence[Any]) -> list[Any]:

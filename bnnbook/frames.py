@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Any, cast
 
@@ -142,23 +143,37 @@ def _missing(value: Any) -> np.ndarray:
     return np.asarray(False)
 
 
-def check_complete(name: str, frame: Any, labels: list[Any]) -> None:
-    """Raise ValueError that lists all columns of a frame with missing values, if any has some."""
-    n, found = len(frame), []
+def check_complete(
+    name: str, frame: Any, labels: Sequence[Any], categories: Collection[Any] = ()
+) -> None:
+    """Raise ValueError that lists all columns of a frame with missing values, if any has some.
+
+    It counts their rows and says what to do, for numbers and for ``categories``.
+    """
+    n, found, hints = len(frame), [], {}
     for label in labels:
         mask = _missing(frame[label])
         values = np.asarray(frame[label])
         if values.dtype.kind == "f":
             mask = mask | np.isnan(values)  # polars tells NaN from null
-        if n and mask.all():
+        if not mask.any():
+            continue
+        if mask.all():
             found.append(f"all {n} rows of column {label!r}")
-        elif mask.any():
+        else:
             first = int(np.argmax(mask))
             found.append(f"{mask.sum()} of {n} rows of column {label!r} (first in row {first})")
+        if label in categories:
+            hints["categories"] = "give missing categories a level of their own, 'missing' or -1"
+        else:
+            hints["numbers"] = (
+                "fill missing numbers in first, as sklearn.impute.SimpleImputer does, whose "
+                "add_indicator=True keeps where they were"
+            )
     if found:
         raise ValueError(
-            f"{name} must be finite, got missing values: {', '.join(found)}; fill them in first, "
-            "with sklearn.impute.SimpleImputer for one, or leave those rows or columns out"
+            f"{name} must be complete, got missing values: {', '.join(found)}; "
+            f"{'; '.join(hints.values())}; or leave those rows or columns out"
         )
 
 

@@ -12,7 +12,7 @@ from pytensor.tensor import TensorVariable
 
 from bnnbook.categories import INDEX, LEVEL, levels_of
 from bnnbook.checks import positive_int
-from bnnbook.frames import frame_labels, is_frame
+from bnnbook.frames import check_complete, frame_labels, is_frame
 
 __all__ = ["Category", "embedded", "embedding_coords", "open_categories"]
 
@@ -50,6 +50,7 @@ def open_categories(X: Any, category_dims: Mapping[str, int]) -> tuple[Any, tupl
         raise ValueError("X must have a column of numbers beside those of category_dims, got none")
     if any(not isinstance(name, str) for name in category_dims):
         raise TypeError(f"category_dims must name columns by strings, got {list(category_dims)}")
+    check_complete("X", X, labels, categories=category_dims)
     found = [
         Category(str(c), *levels_of(str(c), X[c]), positive_int("category_dims", category_dims[c]))
         for c in labels

@@ -91,6 +91,7 @@ def _by_container(X: Any, inputs: Mapping[str, Input], labels: Mapping[str, Any]
             f"columns of {own} must have the categories {sorted(columns)}, got {given} "
             f"(missing {missing})"
         )
+    check_complete(own, frame, given, categories=columns)
     codes = {
         name: codes_of(column, frame[column], np.asarray(labels[column + LEVEL]).tolist())
         for column, name in columns.items()

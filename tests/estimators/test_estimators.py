@@ -222,7 +222,7 @@ def test_polars_frames(regressor):
             X.assign(a=X.a.where(X.a > 0), b=np.nan),
             ValueError,
             r"missing values: \d+ of 120 rows of column 'a' \(first in row \d+\), all 120 rows of "
-            "column 'b'; fill them in",
+            "column 'b'; fill missing numbers in",
         ),
         (X.to_numpy()[:, :1], ValueError, "X has 1 features, but BNNRegressor is expecting 2"),
         (X.to_numpy() * np.nan, ValueError, "Input X contains NaN"),

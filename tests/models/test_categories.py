@@ -130,7 +130,11 @@ GAP = FRAME.city.where(np.arange(N) != 4)
         ({"category_dims": {"city": 1.5}}, TypeError, "category_dims must be an integer, got 1.5"),
         ({"category_dims": {"city": 2}, "X": FRAME[["city"]]}, ValueError, "a column of numbers"),
         ({"category_dims": {"age": 2}}, TypeError, "column 'age' must hold categories .* float"),
-        ({"X": FRAME.assign(city=GAP)}, ValueError, "'city' .* a missing value in row 4; fill"),
+        (
+            {"X": FRAME.assign(city=GAP)},
+            ValueError,
+            r"1 of 40 rows of column 'city' \(first in row 4",
+        ),
         ({"X": FRAME.assign(age=np.nan)}, ValueError, "all 40 rows of column 'age'"),
         ({"X": FRAME.assign(age="x")}, TypeError, "X must be real numbers, .* column 'age'"),
         ({"X": FRAME.assign(city=["a", 1] * 20)}, TypeError, "'city' .* got int, str"),
@@ -150,8 +154,8 @@ def test_what_cannot_be_embedded(change, error, message):
         (FRAME.drop(columns="city"), ValueError, r"categories \['city', 'old'\].* \['city'\]\)"),
         (FRAME.rename(columns={"age": "years"}), ValueError, r"columns of X .*missing \['age'\]"),
         (FRAME.assign(city=1), TypeError, "'city' must hold strings as in the fit, got integers"),
-        (FRAME.assign(city=GAP), ValueError, "'city' .* a missing value in row 4"),
-        (FRAME.assign(age=np.nan), ValueError, "X must be finite"),
+        (FRAME.assign(city=GAP), ValueError, r"1 of 40 rows of column 'city' \(first in row 4\)"),
+        (FRAME.assign(age=np.nan), ValueError, "X must be complete"),
         (FRAME[["age", "size"]].to_numpy(), TypeError, "X must be a dict with .*city_index"),
         (
             {"X": FRAME[["age", "size"]], "city_index": [4] * N, "old_index": [0] * N},

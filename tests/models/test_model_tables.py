@@ -87,7 +87,7 @@ MISSING.loc[3, "b"] = pd.NA
         (
             {"X": MISSING},
             ValueError,
-            r"1 of 12 rows of column 'b' \(first in row 3\); fill them in",
+            r"1 of 12 rows of column 'b' \(first in row 3\); fill missing numbers in",
         ),
         (
             {"X": FRAME.assign(a=np.nan, b=np.where(Y, np.nan, 1.0))},
