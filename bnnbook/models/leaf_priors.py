@@ -80,8 +80,8 @@ def add_leaf(leaf: Leaf, prior: Any, dims: tuple[str, ...], *, centred: bool) ->
         return _of_distribution(leaf, prior, dims)
     centre: Any = 0.0
     if centred:  # data of the model: its array is an argument of the compiled code
-        centre = pm.Data(f"{leaf.path}_centre", leaf.value, dims=dims or None)
-    return pm.Normal(leaf.path, centre, prior, dims=dims or None)
+        centre = pm.Data(f"{leaf.name}_centre", leaf.value, dims=dims or None)
+    return pm.Normal(leaf.name, centre, prior, dims=dims or None)
 
 
 def _of_distribution(leaf: Leaf, dist: Any, dims: tuple[str, ...]) -> TensorVariable:
@@ -104,4 +104,4 @@ def _of_distribution(leaf: Leaf, dist: Any, dims: tuple[str, ...]) -> TensorVari
         raise ValueError(f"prior of {leaf.path} must fit its shape {shape}: {error}") from error
     if found != shape:
         raise ValueError(f"prior of {leaf.path} must fit its shape {shape}, got {found}")
-    return model.register_rv(resized, leaf.path, dims=dims or None)
+    return model.register_rv(resized, leaf.name, dims=dims or None)

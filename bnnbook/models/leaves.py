@@ -27,12 +27,25 @@ NO_STATE = (
 )
 
 
+RESERVED = {"X", "y", "f", "obs", "exposure", "y_centre", "y_spread", "log_rate",
+            "p", "baseline", "cutpoints", "mu", "sigma", "noise", "nu_excess", "rate", "alpha",
+            "overdispersion", "psi", "weight", "component_mu", "component_sigma",
+            "chain", "draw", "obs_id", "feature", "unit", "class", "cut", "component",
+            "output"}  # fmt: skip
+"""Variables and dims of the models themselves, whose names no leaf can have."""
+
+
 class Leaf(NamedTuple):
     """A trained array: its path, its value in the module, and how many numbers feed one of it."""
 
     path: str
     value: np.ndarray
     fan_in: float
+
+    @property
+    def name(self) -> str:
+        """Name of its variable: the path, unless models have something of that name."""
+        return f"module.{self.path}" if self.path in RESERVED else self.path
 
 
 class Network(NamedTuple):

@@ -25,10 +25,6 @@ from bnnbook.models.wrapped import (
 
 __all__ = ["from_module"]
 
-RESERVED = {"X", "y", "f", "obs", "exposure", "y_centre", "y_spread", "log_rate_centre",
-            "p", "baseline", "cutpoints", "mu", "sigma", "noise", "nu_excess", "rate", "alpha",
-            "overdispersion", "psi", "weight", "component_mu", "component_sigma"}  # fmt: skip
-
 
 def from_module(
     module: Any,
@@ -47,8 +43,9 @@ def from_module(
     r"""Make a Bayesian model of a network that is written in JAX.
 
     Each floating leaf of the module becomes a random variable, named by its path, such as
-    ``layers.0.weight``; the others stay as they are. The outputs mean what ``likelihood`` says, in
-    the units of y: nothing is standardised unless asked for.
+    ``layers.0.weight``; a path that is a name of the model's own, such as ``weight`` or ``X``, has
+    ``module.`` before it. The other leaves stay as they are. The outputs mean what ``likelihood``
+    says, in the units of y: nothing is standardised unless asked for.
 
     The network is computed in double precision, or in that of the method. Convolutions are
     rewritten as products of matrices, since XLA's own are slow in the compiled loops of samplers.
@@ -88,7 +85,7 @@ def from_module(
         was trained on related data, and start there; by default on 0.
     dims : mapping of path pattern to names, optional
         Names of a leaf's axes; "feature" and "class" are those of the data. By default
-        ``<path>_dim_0`` and so on.
+        ``<name>_dim_0`` and so on.
     fixed : str or sequence of str
         Patterns of paths of leaves that keep the module's values.
     per_row : bool, optional
@@ -113,8 +110,8 @@ def from_module(
     ValueError
         If the module has no floating leaves, has dropout, batch statistics, other state or random
         numbers, cannot be called with X, or returns not one row of outputs a row of X or another
-        number of outputs than the likelihood takes; if a pattern matches no leaf, a leaf has the
-        name of another variable, dims have other lengths than a leaf; and as
+        number of outputs than the likelihood takes; if a pattern matches no leaf, two leaves have
+        one name, dims have other lengths than a leaf; and as
         :func:`mlp_regression`, :func:`mlp_counts` and :func:`mlp_ordinal` do.
 
     Examples
@@ -189,13 +186,8 @@ def _free_leaves(network: Network, fixed: str | Sequence[str]) -> list[Leaf]:
     free = [leaf for leaf in network.leaves if matching(patterns, leaf.path) is None]
     if not free:
         raise ValueError(f"module must have floating leaves that are not fixed, got {patterns}")
-    taken = [leaf.path for leaf in free if leaf.path in RESERVED]
-    if taken:
-        raise ValueError(
-            f"module must not name a leaf as a variable of the model, got {', '.join(taken)}: "
-            "hold the parameters one level deeper, as {'net': parameters}"
-        )
-    twice = [leaf.path for leaf in free if [other.path for other in free].count(leaf.path) > 1]
+    names = [leaf.name for leaf in free]
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"module must have leaves of different paths, got {twice[0]} twice")
     return free
@@ -207,7 +199,7 @@ def _leaf_dims(
     """Dims of a leaf; what they add to the labels goes into ``coords``."""
     shape = leaf.value.shape
     pattern = matching(dims, leaf.path)
-    names = [f"{leaf.path}_dim_{i}" for i in range(len(shape))]
+    names = [f"{leaf.name}_dim_{i}" for i in range(len(shape))]
     if pattern is not None:
         given = dims[pattern]
         names = [given] if isinstance(given, str) else list(given)

@@ -376,7 +376,6 @@ def refused():
         "one number": ((lambda p, X: (X @ p).sum(), np.ones(2)), "one row of outputs for each row"),
         "columns": ((lambda p, X: X @ p, np.ones(3)), r"callable with rows of shape \(2,\)"),
         "two outputs": ((lambda p, X: X * p, np.ones(2)), "must have 1 outputs a row .*, got 2"),
-        "taken name": ((lambda p, X: X @ p["mu"], {"mu": w}), "leaf as a variable .*, got mu"),
     }  # fmt: skip
 
 
@@ -406,6 +405,54 @@ def test_dropout_that_drops_nothing_is_no_dropout():
     ):
         model = models.from_module(module, RNG.normal(size=(N, 2)), REAL, likelihood="normal")
         assert len(model.free_RVs) == 3  # weight, bias, noise
+
+
+NAMES = ("weight", "bias", "x", "y", "X", "obs", "f", "p", "cutpoints", "chain", "draw", "obs_id",
+         "feature", "unit", "class", "cut")  # fmt: skip
+
+
+def test_leaves_may_have_the_names_of_the_models_own_variables():
+    """All at once, in a model that has variables and dims of these names; patterns say the path."""
+
+    def network(p, X):
+        return X @ sum(p[name] for name in NAMES)[:, None]
+
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(N, 2))
+    parameters = {name: rng.normal(size=2) for name in NAMES}
+    model = models.from_module(
+        (network, parameters), X, CLASSES, likelihood="ordinal", centre="module",
+        prior_sd={"weight": 3.0, "*": 0.5}, dims={"weight": ("part",)},
+    )  # fmt: skip
+    own = ["bias", "x"]
+    names = [name if name in own else f"module.{name}" for name in sorted(NAMES)]
+    assert [rv.name for rv in model.free_RVs] == [*names, "baseline"]
+    assert model.named_vars_to_dims["module.weight"] == ("part",)
+    assert model.named_vars_to_dims["module.y"] == ("module.y_dim_0",)
+    point = model.initial_point()
+    log_priors = model.compile_logp(model.free_RVs, sum=False, mode="FAST_COMPILE")(point)
+    priors = dict(zip(names, log_priors, strict=False))
+    for name in names:
+        sd = 3.0 if name == "module.weight" else 0.5
+        np.testing.assert_allclose(priors[name], stats.norm.logpdf(0, 0, sd))  # at the module's own
+    draw = {name: rng.normal(size=(1, 1, 2)) for name in names}
+    dims = {name: ("chain", "draw", *model.named_vars_to_dims[name]) for name in names}
+    posterior = xr.Dataset({name: (dims[name], draw[name]) for name in names})
+    f = predict.compile_predictor(model, "f")(posterior, X[:5])["f"]
+    by_hand = X[:5] @ sum(draw.values())[0, 0]
+    np.testing.assert_allclose(f.squeeze(), by_hand, rtol=1e-6)
+
+
+def test_a_layer_of_equinox_at_the_top():
+    layer = eqx.nn.Linear(2, 3, key=keys(1)[0])
+    model = models.from_module(layer, RNG.normal(size=(N, 2)), CLASSES, likelihood="categorical")
+    assert [rv.name for rv in model.free_RVs] == ["module.weight", "bias"]
+    with pytest.raises(ValueError, match=r"leaves of different paths, got module\.weight twice"):
+        models.from_module(
+            (lambda p, X: X @ p["weight"] + p["module"]["weight"],
+             {"weight": np.ones(2), "module": {"weight": np.ones(())}}),
+            RNG.normal(size=(N, 2)), REAL, likelihood="normal",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(
