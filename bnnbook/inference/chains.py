@@ -1,64 +1,68 @@
-"""Independent chains of full-data samplers: where they start, how they run, what they give."""
+"""Independent chains of full-data samplers: how they run, what they give."""
 
 from __future__ import annotations
 
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
+import cloudpickle
 import jax
 import numpy as np
 import pymc as pm
 import xarray as xr
 
 from bnnbook.checks import positive_int
-from bnnbook.density import (
-    LogDensity,
-    check_indices,
-    check_start,
-    compile_log_density,
-)
+from bnnbook.density import LogDensity, compile_log_density
 from bnnbook.inference.callbacks import Callback, FitState, Reporter
+from bnnbook.inference.executors import check_executor, opened_once, packed, run_parts
 from bnnbook.inference.progress import note
 from bnnbook.inference.results import posterior_dataset, result_tree
 from bnnbook.inference.runner import run_tasks
 
 __all__ = [
     "BLOCK",
-    "RETRIES",
+    "Chain",
     "Chains",
     "acceptance_target",
     "blackjax_for",
     "chain_count",
     "full_data_density",
     "run_chains",
-    "starting_points",
 ]
 
 BLOCK = 100  # iterations between two looks at the progress bar and at Ctrl-C
 TOO_EARLY = "interrupted before every chain had its first draws"
-RETRIES = 10  # of a random start where the density is not finite; as many as pm.sample makes
 
 Block = dict[str, np.ndarray]
+Chain = Callable[[int], Iterator[Block | None]]
+"""Function of a chain's number that yields its blocks of BLOCK iterations one by one.
+
+A block has at least ``theta`` (BLOCK, D) and ``lp`` (BLOCK,); None stands for one of warm-up.
+"""
 
 
 @dataclass(frozen=True)
 class Chains:
     """Blocks of draws by chain, each a dict of arrays (BLOCK, ...), and how the run went."""
 
+    density: LogDensity
     blocks: list[list[Block]]
     seconds: float
+    compile_seconds: float
     ended: str
     method: str
     settings: Mapping[str, Any]
+    seed: int
 
     @property
     def complete(self) -> int:
         """Blocks that every chain has; at least one."""
-        least = min(len(chain) for chain in self.blocks)
+        least = min((len(chain) for chain in self.blocks), default=0)
         if least == 0:
             raise KeyboardInterrupt(TOO_EARLY)
         return least
@@ -74,11 +78,9 @@ class Chains:
 
     def result(
         self,
-        density: LogDensity,
         *,
         tune: int = 0,
         thin: int = 1,
-        extra_stats: Mapping[str, np.ndarray] | None = None,
         leave_out: Sequence[str] = (),
         problems: Callable[[dict[str, np.ndarray]], list[str]],
         **fields: Any,
@@ -86,8 +88,8 @@ class Chains:
         """Stack what every chain has after ``tune``: one draw in ``thin``, up to those asked for.
 
         The block variable ``theta`` becomes the posterior and the others, but for ``leave_out``,
-        sample statistics; ``extra_stats`` are constants by chain; ``problems`` turns all statistics
-        (chain, draw) into sentences; and ``fields`` go to :func:`result_tree`.
+        sample statistics; ``problems`` turns all statistics (chain, draw) into sentences; and
+        ``fields`` go to :func:`result_tree`.
         """
         draws = self.settings["draws"]
         kept = slice(tune + thin - 1, tune + draws * thin, thin)
@@ -97,8 +99,6 @@ class Chains:
         stats = {name: self.joined(name)[:, kept] for name in sorted(names)}
         thetas = stats.pop("theta")
         n_chains, n_draws = thetas.shape[:2]
-        for name, value in (extra_stats or {}).items():
-            stats[name] = np.repeat(value[:, None], n_draws, axis=1)
         interrupted = self.ended == "interrupted"
         if interrupted:
             note(f"interrupted: kept {n_draws:,} of {draws:,} draws in each of {n_chains} chains")
@@ -106,9 +106,10 @@ class Chains:
             "interrupted": interrupted, "stopped": self.ended, **fields.get("attrs", {})
         }  # fmt: skip
         return result_tree(
-            density, posterior_dataset(density, thetas), sample_stats=stats, n=density.N,
-            seconds=self.seconds, problems=problems(stats), method=self.method,
-            settings=self.settings, **fields,
+            self.density, posterior_dataset(self.density, thetas), sample_stats=stats,
+            n=self.density.N, seconds=self.seconds, compile_seconds=self.compile_seconds,
+            problems=problems(stats), method=self.method, settings=self.settings, seed=self.seed,
+            **fields,
         )  # fmt: skip
 
 
@@ -140,25 +141,74 @@ class _Chain:
         self.steps += BLOCK
 
 
+class _Job(NamedTuple):
+    """All that a worker needs to run any of the chains."""
+
+    prepare: Callable[[LogDensity, Any, int, Mapping[str, Any]], Chain]
+    model: pm.Model
+    start: np.ndarray | None
+    seed: int
+    settings: Mapping[str, Any]
+
+
+@opened_once
+def _opened(payload: bytes) -> tuple[Chain, str]:
+    job = cloudpickle.loads(payload)
+    density = compile_log_density(job.model)
+    return job.prepare(density, job.start, job.seed, job.settings), job.settings["dtype"]
+
+
+def _run_chain(payload: bytes, number: int) -> tuple[list[Block], float]:
+    """In the worker: one chain's blocks, and the seconds that it waited for compiled code."""
+    clock = time.perf_counter()
+    chain, dtype = _opened(payload)
+    waited = time.perf_counter() - clock
+    task = _Chain(chain(number), dtype)
+    while not task.done:
+        task.advance()
+    return task.blocks, waited
+
+
 def run_chains(
-    chain: Callable[[int], Iterator[Block | None]],
-    density: LogDensity,
+    prepare: Callable[[LogDensity, Any, int, Mapping[str, Any]], Chain],
+    model: pm.Model,
+    start: Any,
     *,
+    seed: int,
     method: str,
     settings: Mapping[str, Any],
     label: str,
     iterations: int,
     cores: int | None,
+    executor: Executor | None,
     progressbar: bool,
     callbacks: Sequence[Callback] = (),
 ) -> Chains:
-    """Run ``chain(0)``, ``chain(1)``, ... on threads until they end or Ctrl-C.
+    """Run all chains, on threads or on an executor, until they end or Ctrl-C.
 
-    ``chain`` is a generator that yields one block of BLOCK iterations at a time, with at least
-    ``theta`` (BLOCK, D) and ``lp`` (BLOCK,), or None for a block of warm-up. Compiled code releases
+    ``prepare(density, start, seed, settings)`` compiles what they need and finds where they start;
+    a function of a module, since a worker of an executor calls it as well. Compiled code releases
     the interpreter, so threads run in parallel. ``settings`` has the number of ``chains``
     and ``draws`` and the ``dtype``; ``iterations`` per chain are what the progress bar counts.
     """
+    if executor is not None:
+        check_executor(executor, callbacks, cores)
+    density = full_data_density(model, label)
+    clock = time.perf_counter()
+    if executor is not None:
+        points = None if start is None else density.given_points(start, settings["chains"])
+        payload = packed(_Job(prepare, model, points, seed, settings))
+        finished, interrupted = run_parts(
+            _run_chain, payload, settings["chains"], executor, label=label, progressbar=progressbar
+        )
+        compile_seconds = max((waited for _, waited in finished), default=0.0)
+        return Chains(
+            density, [blocks for blocks, _ in finished],
+            time.perf_counter() - clock - compile_seconds, compile_seconds,
+            "interrupted" if interrupted else "finished", method, settings, seed,
+        )  # fmt: skip
+    chain = prepare(density, start, seed, settings)
+    compile_seconds = time.perf_counter() - clock
     tasks = [_Chain(chain(number), settings["dtype"]) for number in range(settings["chains"])]
     clock = time.perf_counter()
 
@@ -178,53 +228,8 @@ def run_chains(
         reporter=Reporter(callbacks, method=method, settings=settings), state=state, unit="draw",
     )  # fmt: skip
     blocks = [task.blocks for task in tasks]
-    return Chains(blocks, time.perf_counter() - clock, ended, method, settings)
-
-
-def starting_points(
-    density: LogDensity,
-    start: Any,
-    chains: int,
-    *,
-    seed: int,
-    state: Callable[[np.ndarray], Any],
-) -> np.ndarray:
-    """Points (chains, D) at which the log density and its gradient are finite.
-
-    Those given, or the model's own initial point plus uniform noise in (-1, 1), drawn again, up to
-    RETRIES times, where they are not. ``state`` is BlackJAX's at a point, with value and gradient.
-
-    Raises
-    ------
-    ValueError
-        If they are not finite; names the observed variable, or the parameter.
-    """
-    check_indices(density)
-    random = start is None
-    if random:
-        points = density.initial_points(chains, jitter=1.0, seed=seed)
-    else:
-        points = density.given_points(start, chains)
-    for number in range(chains):
-        for retry in range(RETRIES + 1):
-            at = state(points[number])
-            gradient = np.asarray(at.logdensity_grad)
-            if np.isfinite(float(at.logdensity)) and np.isfinite(gradient).all():
-                break
-            if not random or retry == RETRIES:
-                check_start(density, points)
-                bad = density.split(~np.isfinite(gradient))
-                names = [name for name, wrong in bad.items() if np.any(wrong)]
-                raise ValueError(
-                    f"the gradient of the log density is not finite at starting point {number}, in "
-                    f"{', '.join(names)}"
-                    if names
-                    else f"the log density is not finite at starting point {number} in float32, "
-                    "but it is in float64: use dtype='float64'"
-                )
-            fresh = np.random.SeedSequence([seed, number, retry]).generate_state(1)
-            points[number] = density.initial_points(1, jitter=1.0, seed=int(fresh[0]))[0]
-    return points
+    seconds = time.perf_counter() - clock
+    return Chains(density, blocks, seconds, compile_seconds, ended, method, settings, seed)
 
 
 def chain_count(chains: object) -> int:

@@ -12,6 +12,14 @@ from collections.abc import Callable
 
 __all__ = ["SHARED", "with_shared_docs"]
 
+EXECUTOR = """\
+executor : concurrent.futures.Executor, optional
+    Runs the {parts}, one task each: a pool of threads, of processes that were not forked
+    (``mp_context=multiprocessing.get_context("spawn")``), or a Dask client's ``get_executor()``.
+    The result is the same. What was lost with a worker that died is run once more, then named;
+    Ctrl-C keeps the {parts} that are done. The model has to be one that cloudpickle takes;
+    callbacks are refused, and the progress bar counts finished {parts}."""
+
 SHARED = {
     "chains": """\
 chains : int
@@ -29,13 +37,8 @@ start : fit, mapping of names to arrays, or array (chains, D), optional
     "cores": """\
 cores : int, optional
     Chains that run at once, each in a thread of its own; the number of CPUs by default.""",
-    "executor": """\
-executor : concurrent.futures.Executor, optional
-    Runs the starts, one task each: a pool of threads, of processes that were not forked
-    (``mp_context=multiprocessing.get_context("spawn")``), or a Dask client's ``get_executor()``.
-    The result is the same. What was lost with a worker that died is run once more, then named;
-    Ctrl-C keeps the starts that are done. The model has to be one that cloudpickle takes;
-    callbacks are refused, and the progress bar counts finished starts.""",
+    "executor": EXECUTOR.format(parts="starts"),
+    "chains_executor": EXECUTOR.format(parts="chains"),
     "callbacks": """\
 callbacks : sequence of ``callback(state, losses, step)``
     Called while the run goes on, at their own ``every`` if they have one, with a

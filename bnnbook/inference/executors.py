@@ -17,12 +17,16 @@ from bnnbook.inference.progress import Update, progress_bar
 __all__ = ["check_executor", "opened_once", "packed", "run_parts"]
 
 
-def check_executor(executor: object, callbacks: Sequence[object]) -> None:
-    """Raise TypeError for what is no executor, ValueError if there are callbacks too."""
+def check_executor(
+    executor: object, callbacks: Sequence[object], cores: int | None = None
+) -> None:  # fmt: skip
+    """Raise TypeError for what is no executor, ValueError if there are callbacks or cores too."""
     if not hasattr(executor, "submit"):
         raise TypeError(f"executor must be a concurrent.futures.Executor, got {executor!r}")
     if callbacks:
         raise ValueError("callbacks need the fit in this process, got an executor too")
+    if cores is not None:
+        raise ValueError(f"an executor has workers of its own: leave out cores, got {cores}")
 
 
 def packed(job: object) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from types import ModuleType
 from typing import Any
 
@@ -22,13 +22,13 @@ from bnnbook.checks import (
 )
 from bnnbook.density import LogDensity, compiled_once, density_key, given_data, precision
 from bnnbook.inference.callbacks import Callback
+from bnnbook.inference.chain_starts import starting_points
 from bnnbook.inference.chains import (
     BLOCK,
+    Chain,
     blackjax_for,
     chain_count,
-    full_data_density,
     run_chains,
-    starting_points,
 )
 from bnnbook.inference.docs import with_shared_docs
 from bnnbook.inference.report import (
@@ -55,6 +55,7 @@ def sample_hmc(
     start: xr.DataTree | Mapping[str, np.ndarray] | np.ndarray | None = None,
     dtype: str = "float64",
     cores: int | None = None,
+    executor: Executor | None = None,
     callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -88,6 +89,7 @@ def sample_hmc(
     dtype : {"float64", "float32"}
         Precision of the log density, its gradient and the trajectories.
     {cores}
+    {chains_executor}
     {callbacks}
         Iterations of ``tune`` count.
     {progressbar}
@@ -108,18 +110,31 @@ def sample_hmc(
     ValueError, TypeError
         For an argument out of range, or a log density that is not finite at the start.
     """
-    blackjax = blackjax_for("sample_hmc")
+    blackjax_for("sample_hmc")
     step_size, n_steps = positive_number("step_size", step_size), positive_int("n_steps", n_steps)
     draws, tune = positive_int("draws", draws), non_negative_int("tune", tune)
     chains, seed, dtype = chain_count(chains), seed_int(seed), float_dtype(dtype)
-    density = full_data_density(model, "HMC")
-    n_blocks = -(-(tune + draws) // BLOCK)
+    settings = {
+        "step_size": step_size, "n_steps": n_steps, "draws": draws, "tune": tune, "chains": chains,
+        "dtype": dtype,
+    }  # fmt: skip
+    run = run_chains(
+        _chains, model, start, seed=seed, method="hmc", settings=settings, label="HMC",
+        iterations=tune + draws, cores=cores, executor=executor, callbacks=callbacks,
+        progressbar=progressbar,
+    )  # fmt: skip
+    return run.result(tune=tune, problems=_problems)
 
-    clock = time.perf_counter()
+
+def _chains(density: LogDensity, start: Any, seed: int, settings: Mapping[str, Any]) -> Chain:
+    """Compile an iteration and find where the chains start."""
+    import blackjax
+
+    dtype, chains = settings["dtype"], settings["chains"]
+    n_blocks = -(-(settings["tune"] + settings["draws"]) // BLOCK)
     with precision(dtype):
         data = density.arrays()
-        begin, advance = _compiled(blackjax, density, data, n_steps)
-        compile_seconds = time.perf_counter() - clock
+        begin, advance = _compiled(blackjax, density, data, settings["n_steps"])
 
         def first(theta: np.ndarray) -> Any:
             return begin(jnp.asarray(theta, dtype), data)
@@ -127,7 +142,7 @@ def sample_hmc(
         points = starting_points(density, start, chains, seed=seed, state=first)
         states = [first(theta) for theta in points]
         keys = jax.random.split(jax.random.key(seed), chains)
-        step = jnp.asarray(step_size, dtype)
+        step = jnp.asarray(settings["step_size"], dtype)
 
     def chain(number: int) -> Iterator[dict[str, np.ndarray]]:
         state = states[number]
@@ -135,17 +150,7 @@ def sample_hmc(
             state, out = advance(state, key, step, data)
             yield {name: np.asarray(value) for name, value in out.items()}
 
-    settings = {
-        "step_size": step_size, "n_steps": n_steps, "draws": draws, "tune": tune, "chains": chains,
-        "dtype": dtype,
-    }  # fmt: skip
-    run = run_chains(
-        chain, density, method="hmc", settings=settings, label="HMC", iterations=tune + draws,
-        cores=cores, callbacks=callbacks, progressbar=progressbar,
-    )  # fmt: skip
-    return run.result(
-        density, tune=tune, seed=seed, compile_seconds=compile_seconds, problems=_problems,
-    )  # fmt: skip
+    return chain
 
 
 def _compiled(

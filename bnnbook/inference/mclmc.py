@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -16,14 +16,14 @@ import xarray as xr
 from bnnbook.checks import float_dtype, positive_int, seed_int
 from bnnbook.density import LogDensity, compiled_once, density_key, given_data, precision
 from bnnbook.inference.callbacks import Callback
+from bnnbook.inference.chain_starts import starting_points
 from bnnbook.inference.chains import (
     BLOCK,
+    Chain,
     acceptance_target,
     blackjax_for,
     chain_count,
-    full_data_density,
     run_chains,
-    starting_points,
 )
 from bnnbook.inference.docs import with_shared_docs
 from bnnbook.inference.report import acceptance_problems, divergence_problems
@@ -50,6 +50,7 @@ def sample_mclmc(
     start: xr.DataTree | Mapping[str, np.ndarray] | np.ndarray | None = None,
     dtype: str = "float64",
     cores: int | None = None,
+    executor: Executor | None = None,
     callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -88,6 +89,7 @@ def sample_mclmc(
         By default as for :func:`sample_nuts`.
     dtype : {"float64", "float32"}
     {cores}
+    {chains_executor}
     {callbacks}
     {progressbar}
 
@@ -107,7 +109,7 @@ def sample_mclmc(
         For an argument out of range, a model with one parameter, or a log density that is not
         finite at the start.
     """
-    blackjax = blackjax_for("sample_mclmc")
+    blackjax_for("sample_mclmc")
     if not isinstance(adjusted, bool | np.bool_):
         raise TypeError(f"adjusted must be True or False, got {adjusted!r}")
     draws, tune = positive_int("draws", draws), positive_int("tune", tune)
@@ -117,23 +119,35 @@ def sample_mclmc(
         "adjusted": bool(adjusted), "draws": draws, "tune": tune, "thin": thin, "chains": chains,
         "target_accept": acceptance_target(target_accept), "dtype": dtype,
     }  # fmt: skip
-    density = full_data_density(model, "MCLMC")
+    run = run_chains(
+        _chains, model, start, seed=seed, method="mclmc", settings=settings, label="MCLMC",
+        iterations=(1 - (-draws // BLOCK)) * BLOCK, cores=cores, executor=executor,
+        callbacks=callbacks, progressbar=progressbar,
+    )  # fmt: skip
+    size = run.density.size
+    return run.result(problems=lambda stats: _problems(stats, size, target_accept))
+
+
+def _chains(density: LogDensity, start: Any, seed: int, settings: Mapping[str, Any]) -> Chain:
+    """Compile warm-up and draws, and find where the chains start."""
+    import blackjax
+
     if density.size < 2:
         raise ValueError("model must have at least two parameters for MCLMC, got 1")
-    clock = time.perf_counter()
+    names = ("adjusted", "tune", "thin", "target_accept")
+    dtype, chains, thin = settings["dtype"], settings["chains"], settings["thin"]
     with precision(dtype):
         data = density.arrays()
         begin, warm_up, advance = compiled_once(
-            ("mclmc", adjusted, tune, thin, target_accept, density_key(density, data)),
+            ("mclmc", *(settings[name] for name in names), density_key(density, data)),
             lambda: _compiled(_algorithm(blackjax, settings), density, data, thin),
         )
-        compile_seconds = time.perf_counter() - clock
         keys = jax.random.split(jax.random.key(seed), chains)
         points = starting_points(
             density, start, chains, seed=seed,
             state=lambda theta: begin(jnp.asarray(theta, dtype), keys[0], data),
         )  # fmt: skip
-    n_blocks = -(-draws // BLOCK)
+    n_blocks = -(-settings["draws"] // BLOCK)
 
     def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
         first, second, *rest = jax.random.split(keys[number], n_blocks + 2)
@@ -144,15 +158,7 @@ def sample_mclmc(
             state, out = advance(state, key, parameters, data)
             yield {name: np.asarray(value) for name, value in out.items()}
 
-    run = run_chains(
-        chain, density, method="mclmc", settings=settings, label="MCLMC",
-        iterations=(1 + n_blocks) * BLOCK, cores=cores, callbacks=callbacks,
-        progressbar=progressbar,
-    )  # fmt: skip
-    return run.result(
-        density, seed=seed, compile_seconds=compile_seconds,
-        problems=lambda stats: _problems(stats, density.size, target_accept),
-    )  # fmt: skip
+    return chain
 
 
 def _steps(key: jax.Array, mean: jax.Array) -> jax.Array:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from types import ModuleType
 from typing import Any
 
@@ -16,14 +16,14 @@ import xarray as xr
 from bnnbook.checks import float_dtype, positive_int, seed_int
 from bnnbook.density import LogDensity, compiled_once, density_key, precision
 from bnnbook.inference.callbacks import Callback
+from bnnbook.inference.chain_starts import starting_points
 from bnnbook.inference.chains import (
     BLOCK,
+    Chain,
     acceptance_target,
     blackjax_for,
     chain_count,
-    full_data_density,
     run_chains,
-    starting_points,
 )
 from bnnbook.inference.docs import with_shared_docs
 from bnnbook.inference.nuts_loop import (
@@ -62,6 +62,7 @@ def sample_nuts(
     start: xr.DataTree | Mapping[str, np.ndarray] | np.ndarray | None = None,
     dtype: str = "float64",
     cores: int | None = None,
+    executor: Executor | None = None,
     callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -101,6 +102,7 @@ def sample_nuts(
         the log density, is far below the error of the leapfrog steps that acceptance corrects.
         Draws come back in float64 either way.
     {cores}
+    {chains_executor}
     {callbacks}
     {progressbar}
 
@@ -121,24 +123,34 @@ def sample_nuts(
     ValueError, TypeError
         For an argument out of range, or a log density that is not finite at the start.
     """
-    blackjax = blackjax_for("sample_nuts")
+    blackjax_for("sample_nuts")
     draws, tune = positive_int("draws", draws), positive_int("tune", tune)
     chains, seed = chain_count(chains), seed_int(seed)
     max_depth, dtype = positive_int("max_depth", max_depth), float_dtype(dtype)
     target_accept = acceptance_target(target_accept)
-    density = full_data_density(model, "NUTS")
-    tied = tied_variances(density, exchangeable, dense_mass)
-    n_warm, n_blocks = -(-tune // BLOCK), -(-draws // BLOCK)
-    phases = np.append(warm_up_phases(blackjax, tune), np.full(n_warm * BLOCK - tune, IDLE))
+    settings = {
+        "draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept,
+        "dense_mass": dense_mass, "max_depth": max_depth, "dtype": dtype,
+        "exchangeable": exchangeable if isinstance(exchangeable, str) else tuple(exchangeable),
+    }  # fmt: skip
+    run = run_chains(
+        _chains, model, start, seed=seed, method="nuts", settings=settings, label="NUTS",
+        iterations=(-(-tune // BLOCK) - (-draws // BLOCK)) * BLOCK, cores=cores, executor=executor,
+        callbacks=callbacks, progressbar=progressbar,
+    )  # fmt: skip
+    return run.result(problems=lambda stats: _problems(stats, target_accept, max_depth))
 
-    clock = time.perf_counter()
+
+def _chains(density: LogDensity, start: Any, seed: int, settings: Mapping[str, Any]) -> Chain:
+    """Compile the loop and find where its chains start."""
+    import blackjax
+
+    dtype, chains, tune = settings["dtype"], settings["chains"], settings["tune"]
+    tied = tied_variances(density, settings["exchangeable"], settings["dense_mass"])
+    phases = np.append(warm_up_phases(blackjax, tune), np.full(-tune % BLOCK, IDLE))
     with precision(dtype):
         data = density.arrays()
-        begin, advance = _compiled(
-            blackjax, density, data, target_accept=target_accept, dense_mass=dense_mass, tied=tied,
-            max_depth=max_depth, alone=chains == 1,
-        )  # fmt: skip
-        compile_seconds = time.perf_counter() - clock
+        begin, advance = _compiled(blackjax, density, data, settings, tied)
 
         def first(theta: np.ndarray) -> State:
             return begin(jnp.asarray(theta, dtype), data)
@@ -148,33 +160,13 @@ def sample_nuts(
         )
         states = [first(theta) for theta in points]
         keys = jax.random.split(jax.random.key(seed), chains)
-    step_sizes = np.zeros(chains)
-
-    def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
-        def note_step(step_size: float) -> None:
-            step_sizes[number] = step_size
-
-        return _blocks(advance, states[number], keys[number], phases, n_blocks, data, note_step)
-
-    settings = {
-        "draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept,
-        "dense_mass": dense_mass, "exchangeable": list(exchangeable), "max_depth": max_depth,
-        "dtype": dtype,
-    }  # fmt: skip
-    run = run_chains(
-        chain, density, method="nuts", settings=settings, label="NUTS",
-        iterations=(n_warm + n_blocks) * BLOCK, cores=cores, callbacks=callbacks,
-        progressbar=progressbar,
-    )  # fmt: skip
-    return run.result(
-        density, extra_stats={"step_size": step_sizes}, seed=seed, compile_seconds=compile_seconds,
-        problems=lambda stats: _problems(stats, target_accept, max_depth),
-    )  # fmt: skip
+    n_blocks = -(-settings["draws"] // BLOCK)
+    return lambda number: _blocks(advance, states[number], keys[number], phases, n_blocks, data)
 
 
 def _blocks(
     advance: Callable[..., tuple], state: State, key: jax.Array, warm_phases: np.ndarray,
-    n_blocks: int, data: tuple, note_step: Callable[[float], None],
+    n_blocks: int, data: tuple,
 ) -> Iterator[dict[str, np.ndarray] | None]:  # fmt: skip
     """One chain: None for each block of its warm-up, then ``n_blocks`` blocks of draws."""
     block_keys = jax.random.split(key, n_blocks + 1)
@@ -182,19 +174,23 @@ def _blocks(
     for first in range(0, len(warm_phases), BLOCK):
         now = slice(first, first + BLOCK)
         state, _ = advance(state, warm_keys[now], jnp.asarray(warm_phases[now]), data)
-        note_step(float(state.step_size))  # waits for the block
+        jax.block_until_ready(state)
         yield None
+    step_size = np.full(BLOCK, float(state.step_size))
     draw_phases = jnp.full(BLOCK, DRAW)
     for block in range(1, n_blocks + 1):
         state, out = advance(state, jax.random.split(block_keys[block], BLOCK), draw_phases, data)
-        yield {name: np.asarray(value) for name, value in out.items()}
+        yield {name: np.asarray(value) for name, value in out.items()} | {"step_size": step_size}
 
 
 def _compiled(
-    blackjax: ModuleType, density: LogDensity, data: tuple, *, target_accept: float,
-    dense_mass: bool, tied: np.ndarray | None, max_depth: int, alone: bool,
+    blackjax: ModuleType, density: LogDensity, data: tuple, settings: Mapping[str, Any],
+    tied: np.ndarray | None,
 ) -> tuple[Any, Any]:  # fmt: skip
     """The first state of a chain at (theta, data), and the block that moves it on."""
+    names = ("target_accept", "dense_mass", "max_depth")
+    target_accept, dense_mass, max_depth = (settings[name] for name in names)
+    alone = settings["chains"] == 1
 
     def compile_() -> tuple[Any, Any]:
         begin, advance = nuts_loop(blackjax, density, target_accept, dense_mass, tied, max_depth)

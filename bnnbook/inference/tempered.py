@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import jax
@@ -15,13 +15,13 @@ import xarray as xr
 from bnnbook.checks import float_dtype, positive_int, seed_int
 from bnnbook.density import LogDensity, check_indices, check_start, precision
 from bnnbook.inference.callbacks import Callback
+from bnnbook.inference.chain_starts import RETRIES
 from bnnbook.inference.chains import (
     BLOCK,
-    RETRIES,
+    Chain,
     acceptance_target,
     blackjax_for,
     chain_count,
-    full_data_density,
     run_chains,
 )
 from bnnbook.inference.docs import with_shared_docs
@@ -31,7 +31,14 @@ from bnnbook.inference.tempered_ladder import (
     ladder_summary,
     retuned,
 )
-from bnnbook.inference.tempered_loop import PER_LEVEL, Parts, Replicas, Tuning, tempered_loop
+from bnnbook.inference.tempered_loop import (
+    PER_LEVEL,
+    TUNED,
+    Parts,
+    Replicas,
+    Tuning,
+    tempered_loop,
+)
 
 __all__ = ["sample_tempered"]
 
@@ -51,6 +58,7 @@ def sample_tempered(
     start: xr.DataTree | Mapping[str, np.ndarray] | np.ndarray | None = None,
     dtype: str = "float64",
     cores: int | None = None,
+    executor: Executor | None = None,
     callbacks: Sequence[Callback] = (),
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -97,6 +105,7 @@ def sample_tempered(
     dtype : {"float64", "float32"}
         Precision of the log density, its gradient and the trajectories.
     {cores}
+    {chains_executor}
     {callbacks}
     {progressbar}
 
@@ -128,48 +137,47 @@ def sample_tempered(
         "n_steps": n_steps,
     }  # fmt: skip
     counts = {name: positive_int(name, value) for name, value in counts.items()}
-    draws, thin, n_levels = counts["draws"], counts["thin"], counts["n_temperatures"]
+    draws, tune, thin = counts["draws"], counts["tune"], counts["thin"]
     chains, seed, dtype = chain_count(chains), seed_int(seed), float_dtype(dtype)
     target_accept = acceptance_target(target_accept)
-    density = full_data_density(model, "parallel tempering")
-
-    clock = time.perf_counter()
-    with precision(dtype):
-        data = density.arrays()
-        parts = tempered_loop(density, data, n_levels, counts["n_steps"], target_accept)
-        compile_seconds = time.perf_counter() - clock
-        states = _starts(density, data, parts, start, chains, n_levels, dtype, seed)
-        keys = jax.random.split(jax.random.key(seed), chains)
-    n_warm, n_blocks = -(-counts["tune"] // BLOCK), -(-draws * thin // BLOCK)
-    tunings = [first_tuning(n_levels, density.size)] * chains
-    steps = np.zeros((chains, n_levels))
-
-    def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
-        def note_tuning(tuning: Tuning, step_sizes: np.ndarray) -> None:
-            tunings[number], steps[number] = tuning, step_sizes
-
-        block_keys = jax.random.split(keys[number], n_warm + n_blocks)
-        return _blocks(
-            parts, states[number], tunings[number], block_keys, n_warm, data, dtype, note_tuning
-        )
-
     settings = {**counts, "chains": chains, "target_accept": target_accept, "dtype": dtype}
+    n_blocks = -(-tune // BLOCK) - (-draws * thin // BLOCK)
     run = run_chains(
-        chain, density, method="tempered", settings=settings, label="tempering",
-        iterations=BLOCK * (n_warm + n_blocks), cores=cores, callbacks=callbacks,
-        progressbar=progressbar,
+        _chains, model, start, seed=seed, method="tempered", settings=settings,
+        label="parallel tempering", iterations=n_blocks * BLOCK, cores=cores, executor=executor,
+        callbacks=callbacks, progressbar=progressbar,
     )  # fmt: skip
-    levels, attrs = ladder_summary(run, np.stack([tuned.beta for tuned in tunings]), steps)
+    levels, attrs = ladder_summary(run)
     return run.result(
-        density, thin=thin, seed=seed, compile_seconds=compile_seconds, attrs=attrs,
-        groups={"tempering": levels}, leave_out=PER_LEVEL,
+        thin=thin, attrs=attrs, groups={"tempering": levels}, leave_out=(*PER_LEVEL, *TUNED),
         problems=lambda stats: ladder_problems(stats["diverging"], levels, attrs),
     )  # fmt: skip
 
 
+def _chains(density: LogDensity, start: Any, seed: int, settings: Mapping[str, Any]) -> Chain:
+    """Compile the loop and find where its chains start."""
+    dtype, chains, n_levels = settings["dtype"], settings["chains"], settings["n_temperatures"]
+    with precision(dtype):
+        data = density.arrays()
+        parts = tempered_loop(
+            density, data, n_levels, settings["n_steps"], settings["target_accept"]
+        )
+        states = _starts(density, data, parts, start, chains, n_levels, dtype, seed)
+        keys = jax.random.split(jax.random.key(seed), chains)
+    n_warm = -(-settings["tune"] // BLOCK)
+    n_blocks = -(-settings["draws"] * settings["thin"] // BLOCK)
+    tuning = first_tuning(n_levels, density.size)
+
+    def chain(number: int) -> Iterator[dict[str, np.ndarray] | None]:
+        block_keys = jax.random.split(keys[number], n_warm + n_blocks)
+        return _blocks(parts, states[number], tuning, block_keys, n_warm, data, dtype)
+
+    return chain
+
+
 def _blocks(
     parts: Parts, state: Replicas, tuning: Tuning, keys: jax.Array, n_warm: int, data: tuple,
-    dtype: str, note_tuning: Callable[[Tuning, np.ndarray], None],
+    dtype: str,
 ) -> Iterator[dict[str, np.ndarray] | None]:  # fmt: skip
     """One chain: None for each of ``n_warm`` blocks of warm-up, then blocks of draws."""
     windows = {n_warm >> i for i in range(n_warm.bit_length())} - {n_warm}
@@ -182,13 +190,16 @@ def _blocks(
         arrays = Tuning(*(jnp.asarray(array, dtype) for array in tuning))
         state, out, moments = parts.advance(key, state, arrays, i < n_warm, data)
         if i >= n_warm:
-            yield {name: np.asarray(value) for name, value in out.items()}
+            tuned = tuning.beta, np.exp(np.asarray(state.adaptation.log_step_size_avg))
+            yield {name: np.asarray(value) for name, value in out.items()} | {
+                name: np.broadcast_to(value, (BLOCK, len(value)))
+                for name, value in zip(TUNED, tuned, strict=True)
+            }
             continue
         window.append({name: np.asarray(value) for name, value in moments.items()})
         if i + 1 in windows:
             tuning, state = retuned(tuning, state, window, step_sizes)
             window = []
-        note_tuning(tuning, np.exp(np.asarray(state.adaptation.log_step_size_avg)))
         yield None
 
 

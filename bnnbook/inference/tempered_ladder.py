@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 from bnnbook.inference.chains import BLOCK, Chains
 from bnnbook.inference.report import divergence_problems, share
-from bnnbook.inference.tempered_loop import PER_LEVEL, Replicas, Tuning
+from bnnbook.inference.tempered_loop import PER_LEVEL, TUNED, Replicas, Tuning
 
 __all__ = ["first_tuning", "ladder_problems", "ladder_summary", "retuned"]
 
@@ -62,14 +62,13 @@ def retuned(
     return Tuning(beta, inverse_mass), state._replace(adaptation=step_sizes(step))
 
 
-def ladder_summary(
-    run: Chains, beta: np.ndarray, steps: np.ndarray
-) -> tuple[xr.Dataset, dict[str, Any]]:
+def ladder_summary(run: Chains) -> tuple[xr.Dataset, dict[str, Any]]:
     """Summary by chain and level, and the attributes that follow from it.
 
     The stepping stones (Xie et al. 2011): log Z is the sum over levels of
     log E_k[L^(beta_{k+1} - beta_k)].
     """
+    beta, steps = (run.joined(name)[:, -1].astype(float) for name in TUNED)
     acceptance, swaps, likelihoods = (run.joined(name).astype(float) for name in PER_LEVEL)
     stones = [
         logsumexp(np.diff(b) * chain[:, :-1], axis=0) - np.log(len(chain))

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from bnnbook.density import LogDensity, compiled_once, density_key, given_data
 from bnnbook.inference.chains import BLOCK
 
-__all__ = ["PER_LEVEL", "Parts", "Replicas", "Tuning", "tempered_loop"]
+__all__ = ["PER_LEVEL", "TUNED", "Parts", "Replicas", "Tuning", "tempered_loop"]
 
 JITTER = 0.5  # each trajectory's length is uniform on (1 +- JITTER) times the level's: no resonance
 INITIAL_STEP = 0.1
 PER_LEVEL = ("acceptance", "swap_probability", "log_likelihoods")  # statistics of every level
+TUNED = ("beta", "step_size")  # of every level, set by warm-up
 
 Array = jax.Array
 

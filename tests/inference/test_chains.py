@@ -90,9 +90,9 @@ def test_ctrl_c_before_the_first_draws_raises(line):
             yield {"theta": np.zeros((BLOCK, 1)), "lp": np.zeros(BLOCK)} if block > 500 else None
 
     run = run_chains(
-        chain, inference.compile_log_density(line[0]), method="test",
+        lambda *_: chain, line[0], None, seed=0, method="test",
         settings={"chains": 2, "dtype": "float64"}, label="",
-        iterations=100, cores=1, progressbar=False,
+        iterations=100, cores=1, executor=None, progressbar=False,
     )  # fmt: skip
     assert run.ended == "interrupted"
     with pytest.raises(KeyboardInterrupt, match="before every chain had its first draws"):
@@ -112,9 +112,9 @@ def test_a_chain_that_fails_is_reported_at_once(line):
 
     with pytest.raises(ArithmeticError, match="broken"):
         run_chains(
-            chain, inference.compile_log_density(line[0]), method="test",
+            lambda *_: chain, line[0], None, seed=0, method="test",
             settings={"chains": 2, "dtype": "float64"}, label="", iterations=100, cores=2,
-            progressbar=False,
+            executor=None, progressbar=False,
         )  # fmt: skip
     assert not ended
 

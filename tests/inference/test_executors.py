@@ -1,5 +1,6 @@
-"""Starts of point fits on an executor: the same result as in process, clear errors."""
+"""Starts and chains on an executor: the same result as in process, clear errors."""
 
+import json
 import multiprocessing
 from concurrent.futures import (
     BrokenExecutor,
@@ -12,6 +13,7 @@ from concurrent.futures import (
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
 from dying import die_once
 
 from bnnbook import inference
@@ -28,24 +30,50 @@ def model():
     return model
 
 
-FITS = [
-    (inference.fit_ensemble, {"n_members": 3}),
-    (inference.fit_map, {"n_starts": 3}),
-    (inference.fit_mle, {"n_starts": 3}),
+QUIET = {"seed": 1, "progressbar": False}
+CHAINS = {"chains": 3, "draws": 20, "tune": 30, **QUIET}
+ENSEMBLE = (inference.fit_ensemble, {"n_members": 3, **QUIET})
+NUTS = (inference.sample_nuts, {"start": np.array([[1.0, 2, -1], [1, 2, 0], [2, 1, 0]]), **CHAINS})
+HMC = (inference.sample_hmc, {"step_size": 0.02, "n_steps": 3, **CHAINS})
+IN_THREADS = [
+    ENSEMBLE,
+    NUTS,
+    HMC,
+    (inference.fit_map, {"n_starts": 3, **QUIET}),
+    (inference.fit_mle, {"n_starts": 3, **QUIET}),
+    (inference.sample_mclmc, {"thin": 2, **CHAINS}),
+    (inference.sample_tempered, {"n_temperatures": 2, "thin": 2, **CHAINS}),
 ]
 
 
 def assert_same(tree, other):
-    for name in ("b", "s"):
-        np.testing.assert_array_equal(tree["posterior"][name], other["posterior"][name])
-    np.testing.assert_array_equal(tree["history"]["log_density"], other["history"]["log_density"])
+    assert set(tree.children) == set(other.children)
+    assert json.loads(tree.attrs["settings"]) == json.loads(other.attrs["settings"])
+    for group in tree.children:
+        one, two = (
+            t[group].to_dataset().drop_vars("seconds", errors="ignore") for t in (tree, other)
+        )
+        xr.testing.assert_equal(one, two)
 
 
-@pytest.mark.parametrize(("fit", "options"), FITS)
+@pytest.mark.parametrize(("fit", "options"), IN_THREADS)
 def test_threads_find_the_same(model, fit, options):
-    options = {"seed": 1, "progressbar": False, **options}
     with ThreadPoolExecutor(2) as pool:
         assert_same(fit(model, executor=pool, **options), fit(model, **options))
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(("fit", "options"), [NUTS, HMC])
+def test_processes_find_the_same(model, processes, fit, options):
+    there = fit(model, executor=processes, **options)
+    assert_same(there, fit(model, **options))
+    assert there.attrs["seconds"] > 0
+    assert there.attrs["compile_seconds"] > 0
 
 
 def test_processes_find_the_same_though_the_first_dies(model, tmp_path):
@@ -73,35 +101,52 @@ class Here(Executor):
         return future
 
 
-def test_a_part_lost_with_its_worker_is_run_once_more_then_named(model):
-    options = {"n_members": 3, "seed": 1, "progressbar": False}
+@pytest.mark.parametrize(("fit", "options"), [ENSEMBLE, HMC])
+def test_a_part_lost_with_its_worker_is_run_once_more_then_named(model, fit, options):
     executor = Here(2)
-    fit = inference.fit_ensemble(model, executor=executor, **options)
+    assert_same(fit(model, executor=executor, **options), fit(model, **options))
     assert executor.calls == 4
-    assert_same(fit, inference.fit_ensemble(model, **options))
     with pytest.raises(RuntimeError, match=r"once more .* before part 1 of 3 was done"):
-        inference.fit_ensemble(model, executor=Here(2, 4), **options)
+        fit(model, executor=Here(2, 4), **options)
 
 
-def test_ctrl_c_keeps_what_is_done(model):
+@pytest.mark.parametrize(("fit", "options"), [ENSEMBLE, HMC])
+def test_ctrl_c_keeps_what_is_done(model, fit, options):
     class Interrupted(Here):
+        def __init__(self, after):
+            super().__init__()
+            self.after = after
+
         def submit(self, function, *arguments):
-            if self.calls == 2:
+            if self.calls == self.after:
                 raise KeyboardInterrupt
             return super().submit(function, *arguments)
 
-    options = {"n_members": 3, "seed": 1, "progressbar": False}
-    fit = inference.fit_ensemble(model, executor=Interrupted(), **options)
-    whole = inference.fit_ensemble(model, **options)
-    assert fit.attrs["interrupted"] == 1
-    np.testing.assert_array_equal(fit["posterior"]["b"], whole["posterior"]["b"][:2])
+    some, whole = fit(model, executor=Interrupted(2), **options), fit(model, **options)
+    assert some.attrs["interrupted"] == 1
+    np.testing.assert_array_equal(some["posterior"]["b"], whole["posterior"]["b"][:2])
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, executor=Interrupted(0), **options)
 
 
-def test_what_an_executor_cannot_do(model):
+@pytest.mark.parametrize(("fit", "options"), IN_THREADS)
+def test_what_an_executor_cannot_do(model, fit, options):
     with pytest.raises(TypeError, match=r"must be a concurrent\.futures\.Executor, got 4"):
-        inference.fit_map(model, executor=4, seed=0)
-    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="callbacks need the fit"):
-        inference.fit_map(model, executor=pool, callbacks=[print], seed=0)
+        fit(model, executor=4, **options)
+    with pytest.raises(ValueError, match="callbacks need the fit"):
+        fit(model, executor=Here(), callbacks=[print], **options)
+
+
+def test_workers_take_the_place_of_cores(model):
+    with pytest.raises(ValueError, match="an executor has workers of its own: leave out cores"):
+        inference.sample_hmc(model, executor=Here(), cores=2, **HMC[1])
+
+
+def test_a_bad_start_is_named_before_anything_is_sent(model):
+    executor = Here()
+    with pytest.raises(ValueError, match=r"start must have shape \(3, 3\), got \(3, 1\)"):
+        inference.sample_nuts(model, executor=executor, **{**NUTS[1], "start": np.zeros((3, 1))})
+    assert not executor.calls
 
 
 def test_a_part_that_fails_is_named(model):

@@ -17,6 +17,7 @@ from bnnbook.checks import core_count, positive_number
 from bnnbook.density import precision
 from bnnbook.inference.callbacks import Callback, FitState, Reporter
 from bnnbook.inference.docs import with_shared_docs
+from bnnbook.inference.executors import check_executor
 from bnnbook.inference.runner import run_tasks
 from bnnbook.inference.sgmcmc.checkpoint import check_folder
 from bnnbook.inference.sgmcmc.collect import Run, collect, joined
@@ -161,12 +162,9 @@ def _check_how(
         raise ValueError(f"chain_method must be 'parallel' or 'vectorized', got {chain_method!r}")
     core_count(cores)
     if executor is not None:
-        if not hasattr(executor, "submit"):
-            raise TypeError(f"executor must be a concurrent.futures.Executor, got {executor!r}")
-        if callbacks:
-            raise ValueError("callbacks need the chains in this process, got an executor too")
-        if chain_method == "vectorized" or cores is not None:
-            raise ValueError("an executor runs one chain a task: leave out chain_method and cores")
+        check_executor(executor, callbacks, cores)
+        if chain_method == "vectorized":
+            raise ValueError("an executor runs one chain a task: leave out chain_method")
     if chain_method is None:
         return jax.default_backend() != "cpu" and job.chains > 1
     return chain_method == "vectorized"

@@ -122,9 +122,9 @@ def interrupted_after_one(futures):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"callbacks": [print]}, "callbacks need the chains in this process"),
-        ({"cores": 2}, "leave out chain_method and cores"),
-        ({"chain_method": "vectorized"}, "leave out chain_method and cores"),
+        ({"callbacks": [print]}, "callbacks need the fit in this process"),
+        ({"cores": 2}, "leave out cores, got 2"),
+        ({"chain_method": "vectorized"}, "leave out chain_method"),
     ],
 )
 def test_what_an_executor_cannot_do(line, options, message):
