@@ -6,7 +6,8 @@ would have a uniform rank among them (Talts et al. 2018, theorem 1). Weights hav
 the ranks are those of function values. NUTS is the positive control.
 
 The study writes ``book/chapters/data/calibration_ranks.csv``: a table, under a comment that says
-how long it took and with which versions. A test repeats a part.
+how long it took and with which versions. What is stored already is kept, so an interrupted run goes
+on; delete the table to begin anew. A test repeats a part.
 
 ranks
     One row for each replication and method: ``u_data``, ``u_gap`` and ``u_beyond``, the share of
@@ -72,15 +73,21 @@ def truth(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def ranks(
-    *, replications: Sequence[int] = range(REPLICATIONS), which: Sequence[str] = tuple(CHOSEN)
+    *,
+    replications: Sequence[int] = range(REPLICATIONS),
+    which: Sequence[str] = tuple(CHOSEN),
+    done: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[dict[str, Any]]:
-    """One row for each replication and method."""
+    """One row for each replication and method that is not among the rows ``done``."""
+    known = {(row["replication"], row["method"]) for row in done}
     places = np.array(list(PLACES.values()))
     for number in replications:
         rng = np.random.default_rng([20, number])
         f = truth(rng)
         model = network(f(INPUTS) + NOISE * rng.normal(size=len(INPUTS)))
         for name in which:
+            if (number, name) in known:
+                continue
             clock = time.process_time()
             found: dict[str, Any] = {"replication": number, "method": name}
             try:
@@ -102,4 +109,4 @@ STUDIES: Mapping[str, Callable[..., Iterator[dict]]] = {"ranks": ranks}
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # what they would say shows in the ranks
-    run("calibration", __doc__, STUDIES)
+    run("calibration", __doc__, STUDIES, resume=True)

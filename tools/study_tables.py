@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
@@ -30,20 +31,35 @@ def write(kind: str, name: str, rows: list[dict], seconds: float, folder: Path =
     return path
 
 
+def stored(kind: str, name: str, folder: Path = FOLDER) -> tuple[list[dict], float]:
+    """Rows and seconds of what an earlier run wrote; none if there is nothing."""
+    path = folder / f"{kind}_{name}.csv"
+    if not path.is_file():
+        return [], 0.0
+    seconds = re.search(r": (\d+) s on", path.read_text().split("\n", 1)[0])
+    rows = pd.read_csv(path, comment="#").to_dict("records")
+    return rows, float(seconds[1]) if seconds else 0.0
+
+
 def run(
     kind: str,
     about: str,
     studies: Mapping[str, Callable[..., Iterator[dict]]],
     *data: Callable[[], Any],
+    resume: bool = False,
 ) -> None:
-    """Run the studies named on the command line, all by default, on what ``data`` gives."""
+    """Run the studies named on the command line, all by default, on what ``data`` gives.
+
+    With ``resume`` a study is told the rows that are stored already (``done``), which are kept.
+    """
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[[], *studies], help="all if none is named")
     names = parser.parse_args().names or list(studies)
     given = [load() for load in data]
     for name in names:
-        clock, rows = time.perf_counter(), []
-        for row in studies[name](*given):
+        rows, before = stored(kind, name) if resume else ([], 0.0)
+        clock = time.perf_counter() - before
+        for row in studies[name](*given, **({"done": list(rows)} if resume else {})):
             rows.append(row)
             print(name, row, flush=True)
             write(kind, name, rows, time.perf_counter() - clock)

@@ -183,6 +183,36 @@
     (x) => centres.map((c) => Math.exp(-((x - c) ** 2) / 0.5)),
     [[-2.2, -0.6], [-1.6, 0.5], [-1.1, 1], [1.3, -0.4], [1.9, 0.4], [2.3, 1.2]]);
 
+  /* Ranks of a standard normal truth among draws of a normal with another mean and sd. */
+  bnnbook.figures.ranks = ({ axes, slider, readout }) => {
+    const edges = [-Infinity, -1.645, -1.282, -1.036, -0.842, -0.674, -0.524, -0.385, -0.253, -0.126,
+      0, 0.126, 0.253, 0.385, 0.524, 0.674, 0.842, 1.036, 1.282, 1.645, Infinity];
+    const below = (z) => { // Abramowitz and Stegun 26.2.17
+      if (!Number.isFinite(z)) return z > 0 ? 1 : 0;
+      const t = 1 / (1 + 0.2316419 * Math.abs(z)), tail = Math.exp(-z * z / 2) / 2.5066283 * t *
+        (0.31938153 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
+      return z > 0 ? 1 - tail : tail;
+    };
+    const plot = axes({ x: [0, 1], y: [0, 5], xlabel: "rank of the truth / draws", ylabel: "density" });
+    const sd = slider({ label: "sd of the method / exact sd", min: -1, max: 1, step: 0.05, value: 0,
+      map: (v) => 4 ** v, show: two }, draw);
+    const bias = slider({ label: "bias, in exact sds", min: -1.5, max: 1.5, step: 0.05, value: 0,
+      show: two }, draw);
+    function draw() {
+      const s = sd(), b = bias();
+      plot.clear();
+      edges.slice(1).forEach((edge, i) => {
+        const height = Math.min(5, 20 * (below(b + s * edge) - below(b + s * edges[i])));
+        const left = i / 20 + 0.004, right = (i + 1) / 20 - 0.004;
+        plot.area([[left, 0], [left, height], [right, height], [right, 0]], "band");
+      });
+      plot.line([[0, 1], [1, 1]], "second");
+      const held = below(b + 1.645 * s) - below(b - 1.645 * s);
+      readout.textContent = `The method's 90 % intervals hold ${Math.round(100 * held)} % of the truths.`;
+    }
+    draw();
+  };
+
   /* A filter of three weights on a signal with a bump. */
   bnnbook.figures.convolution = ({ axes, slider, readout }) => {
     const n = 20;
