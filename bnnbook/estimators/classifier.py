@@ -32,6 +32,8 @@ class BNNClassifier(ClassifierMixin, BayesianNetwork):
     category_dims : dict of str to int, optional
         Columns of a frame that hold categories, and the lengths of their embeddings, as in the
         model. A category that is new at prediction is predicted, with a warning.
+    category_sd : float or "learned"
+        Prior sd of the embeddings, as in the model.
     method : {"ensemble", "laplace", "advi", "nuts", "sgmcmc"}
         How to fit, as in :class:`BNNRegressor`.
     options : dict, optional
@@ -63,6 +65,7 @@ class BNNClassifier(ClassifierMixin, BayesianNetwork):
         activation: str = "tanh",
         prior_sd: float | Sequence[float] | str = 1.0,
         category_dims: Mapping[str, int] | None = None,
+        category_sd: float | str = 1.0,
         method: str = "ensemble",
         options: Mapping[str, Any] | None = None,
         random_state: Any = None,
@@ -71,6 +74,7 @@ class BNNClassifier(ClassifierMixin, BayesianNetwork):
         self.activation = activation
         self.prior_sd = prior_sd
         self.category_dims = category_dims
+        self.category_sd = category_sd
         self.method = method
         self.options = options
         self.random_state = random_state
@@ -117,6 +121,7 @@ class BNNClassifier(ClassifierMixin, BayesianNetwork):
         return models.mlp_classifier(
             X, y, self.hidden, n_classes=len(self.classes_), activation=self.activation, bias=True,
             prior_sd=self.prior_sd, standardise_inputs=True, category_dims=self.category_dims,
+            category_sd=self.category_sd,
         )  # fmt: skip
 
     def _outputs(self, X: Any, *, reduce: str | None = None) -> xr.Dataset:

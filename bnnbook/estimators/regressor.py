@@ -33,6 +33,8 @@ class BNNRegressor(RegressorMixin, BayesianNetwork):
     category_dims : dict of str to int, optional
         Columns of a frame that hold categories, and the lengths of their embeddings, as in the
         model. A category that is new at prediction is predicted, with a warning.
+    category_sd : float or "learned"
+        Prior sd of the embeddings, as in the model.
     method : {"ensemble", "laplace", "advi", "nuts", "sgmcmc"}
         How to fit: see :data:`FITS`. "ensemble" takes seconds; "nuts" is the most exact. Laplace's
         approximation predicts with the linearised network.
@@ -64,6 +66,7 @@ class BNNRegressor(RegressorMixin, BayesianNetwork):
         activation: str = "tanh",
         prior_sd: float | Sequence[float] | str | None = None,
         category_dims: Mapping[str, int] | None = None,
+        category_sd: float | str = 1.0,
         method: str = "ensemble",
         options: Mapping[str, Any] | None = None,
         random_state: Any = None,
@@ -73,6 +76,7 @@ class BNNRegressor(RegressorMixin, BayesianNetwork):
         self.activation = activation
         self.prior_sd = prior_sd
         self.category_dims = category_dims
+        self.category_sd = category_sd
         self.method = method
         self.options = options
         self.random_state = random_state
@@ -121,6 +125,7 @@ class BNNRegressor(RegressorMixin, BayesianNetwork):
         return models.mlp_regression(
             X, y, self.hidden, heteroskedastic=self.heteroskedastic, activation=self.activation,
             prior_sd=self.prior_sd, category_dims=self.category_dims,
+            category_sd=self.category_sd,
         )  # fmt: skip
 
     def _drawn(self, outputs: xr.Dataset, rng: np.random.Generator) -> xr.DataArray:

@@ -29,6 +29,7 @@ def mlp_counts(
     prior_sd: float | Sequence[float] | str | None = None,
     standardise_inputs: bool = True,
     category_dims: Mapping[str, int] | None = None,
+    category_sd: float | str = 1.0,
     total_size: int | None = None,
 ) -> pm.Model:
     r"""Build a fully connected network for counts.
@@ -56,7 +57,7 @@ def mlp_counts(
     exposure : array (n,), optional
         What each count was counted in, such as years or people; positive. Predictions of ``mu``
         then need it too, those of ``rate`` do not. With arrays only.
-    activation, bias, prior_sd, standardise_inputs, category_dims, total_size
+    activation, bias, prior_sd, standardise_inputs, category_dims, category_sd, total_size
         As in :func:`mlp_regression`.
 
     Returns
@@ -82,5 +83,5 @@ def mlp_counts(
     return network(
         X, y, hidden, made,
         activation=activation, bias=bias, prior_sd=prior_sd, standardise_inputs=standardise_inputs,
-        category_dims=category_dims, total_size=total_size,
+        category_dims=category_dims, category_sd=category_sd, total_size=total_size,
     )  # fmt: skip

@@ -102,6 +102,7 @@ def open_data(
     total_size: int | None,
     check_y: CheckTargets,
     category_dims: Mapping[str, int] | None = None,
+    category_sd: float | str = 1.0,
     check_X: CheckInputs = real_matrix,
 ) -> Data:
     """Check the inputs and the targets of a model.
@@ -114,6 +115,8 @@ def open_data(
         If shapes disagree, a value is missing or not finite, or ``total_size`` is missing for
         tensors or given for arrays.
     """
+    if category_dims is None and category_sd != 1.0:
+        raise ValueError(f"category_sd needs category_dims, got {category_sd!r} without")
     if isinstance(X, TensorVariable) or isinstance(y, TensorVariable):
         if category_dims is not None:
             raise TypeError("X must be a frame for category_dims, got a tensor of pm.Minibatch")
@@ -123,7 +126,9 @@ def open_data(
             "total_size belongs to pm.Minibatch tensors; with arrays the likelihood already "
             f"counts every row once, got total_size={total_size!r}"
         )
-    X, categories = (X, ()) if category_dims is None else open_categories(X, category_dims)
+    categories: tuple[Category, ...] = ()
+    if category_dims is not None:
+        X, categories = open_categories(X, category_dims, category_sd)
     X, names = check_X("X", X)
     y, labels = check_y(y)
     if len(X) != len(y):

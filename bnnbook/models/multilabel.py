@@ -23,6 +23,7 @@ def mlp_multilabel(
     prior_sd: float | Sequence[float] | str | None = None,
     standardise_inputs: bool = True,
     category_dims: Mapping[str, int] | None = None,
+    category_sd: float | str = 1.0,
     total_size: int | None = None,
 ) -> pm.Model:
     """Build a fully connected network for labels of which a row may have none, one or several.
@@ -37,7 +38,7 @@ def mlp_multilabel(
         0 or 1, or booleans. A frame's column names become the labels of ``label``.
     hidden : sequence of int
         Units per hidden layer; none gives L logistic regressions.
-    activation, bias, prior_sd, standardise_inputs, category_dims, total_size
+    activation, bias, prior_sd, standardise_inputs, category_dims, category_sd, total_size
         As in :func:`mlp_regression`.
 
     Returns
@@ -58,5 +59,5 @@ def mlp_multilabel(
     return network(
         X, y, hidden, LIKELIHOODS["multilabel"](),
         activation=activation, bias=bias, prior_sd=prior_sd, standardise_inputs=standardise_inputs,
-        category_dims=category_dims, total_size=total_size,
+        category_dims=category_dims, category_sd=category_sd, total_size=total_size,
     )  # fmt: skip

@@ -22,13 +22,13 @@ __all__ = ["network", "network_inputs"]
 def network(
     X: Any, y: Any, hidden: Sequence[int], likelihood: Likelihood, *,
     activation: str, bias: bool, prior_sd: float | Sequence[float] | str | None,
-    standardise_inputs: bool, category_dims: Mapping[str, int] | None, total_size: int | None,
-    at_least: int = 0,
+    standardise_inputs: bool, category_dims: Mapping[str, int] | None, category_sd: float | str,
+    total_size: int | None, at_least: int = 0,
 ) -> pm.Model:  # fmt: skip
     """Build the model; the arguments and what is raised are those of the public builders."""
     units = layer_widths(hidden, at_least=at_least)
     act = activation_function(activation)
-    data = open_data(X, y, total_size, likelihood.check, category_dims)
+    data = open_data(X, y, total_size, likelihood.check, category_dims, category_sd)
     *priors, last = layer_priors(prior_sd, [data.inputs(), *units])
     coords = data.coords() | likelihood.all_coords(data)
     coords |= {f"hidden_{i}": np.arange(width) for i, width in enumerate(units, start=1)}

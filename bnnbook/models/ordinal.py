@@ -24,6 +24,7 @@ def mlp_ordinal(
     prior_sd: float | Sequence[float] | str | None = None,
     standardise_inputs: bool = True,
     category_dims: Mapping[str, int] | None = None,
+    category_sd: float | str = 1.0,
     total_size: int | None = None,
 ) -> pm.Model:
     r"""Build a fully connected network for grades, with ordered cut points.
@@ -49,7 +50,7 @@ def mlp_ordinal(
     grades : sequence, optional
         The grades' labels from the lowest to the highest, such as (1, 2, 3, 4, 5). They become the
         labels of ``class``; y is held as 0, ..., K - 1.
-    activation, bias, prior_sd, standardise_inputs, category_dims, total_size
+    activation, bias, prior_sd, standardise_inputs, category_dims, category_sd, total_size
         As in :func:`mlp_regression`.
 
     Returns
@@ -72,5 +73,5 @@ def mlp_ordinal(
     return network(
         X, y, hidden, LIKELIHOODS["ordinal"](grades=grades),
         activation=activation, bias=bias, prior_sd=prior_sd, standardise_inputs=standardise_inputs,
-        category_dims=category_dims, total_size=total_size,
+        category_dims=category_dims, category_sd=category_sd, total_size=total_size,
     )  # fmt: skip

@@ -46,6 +46,7 @@ def mlp_regression(
     marginal_output: bool = False,
     standardise_inputs: bool = True,
     category_dims: Mapping[str, int] | None = None,
+    category_sd: float | str = 1.0,
     total_size: int | None = None,
 ) -> pm.Model:
     r"""Build a fully connected network with a normal or Student-t likelihood.
@@ -110,10 +111,15 @@ def mlp_regression(
         is only centred.
     category_dims : dict of str to int, optional
         Columns of a frame X that hold categories (strings, integers or booleans), and the length of
-        the vectors ``e_{column}`` that stand for their levels, with standard normal priors. The
-        vectors follow the numbers as inputs of the first layer, along ``input``. A category that
-        the data here have not is predicted with ``e_{column}_unseen``, which keeps its prior (a fit
-        of modes has it at 0), and a warning says in how many rows.
+        the vectors ``e_{column}`` that stand for their levels, with normal priors. The vectors
+        follow the numbers as inputs of the first layer, along ``input``. A category that the data
+        here have not is predicted with ``e_{column}_unseen``, which keeps its prior (a fit of modes
+        has it at 0), and a warning says in how many rows.
+    category_sd : float or "learned"
+        Prior sd of the entries of those vectors. "learned" is one sd a column, ``e_{column}_sd``
+        with the prior HalfNormal(1): levels are partially pooled, and an unseen one is as far from
+        the others as they are from each other (Gelman and Hill 2007, ch. 12). Samplers move
+        ``e_{column}_offset``, of which the vectors are multiples.
     total_size : int, optional
         Rows in the full data, with minibatch tensors, as in :func:`mlp_classifier`.
 
@@ -143,7 +149,8 @@ def mlp_regression(
     if likelihood not in LIKELIHOODS:
         raise ValueError(f"likelihood must be one of {list(LIKELIHOODS)}, got {likelihood!r}")
     components = _components(likelihood, n_components)
-    data = open_data(X, y, total_size, one_column if components else targets, category_dims)
+    check = one_column if components else targets
+    data = open_data(X, y, total_size, check, category_dims, category_sd)
     *priors, last = layer_priors(prior_sd, [data.inputs(), *units])
     scale_prior = _scale_prior(scale_prior_sd, last, default=prior_sd is None)
     outputs = ("output",) if data.full_y.ndim == 2 else ()
