@@ -149,8 +149,8 @@ def mlp_regression(
     if likelihood not in LIKELIHOODS:
         raise ValueError(f"likelihood must be one of {list(LIKELIHOODS)}, got {likelihood!r}")
     components = _components(likelihood, n_components)
-    check = one_column if components else targets
-    data = open_data(X, y, total_size, check, category_dims, category_sd)
+    check_y = one_column if components else targets
+    data = open_data(X, y, total_size, check_y, category_dims, category_sd)
     *priors, last = layer_priors(prior_sd, [data.inputs(), *units])
     scale_prior = _scale_prior(scale_prior_sd, last, default=prior_sd is None)
     outputs = ("output",) if data.full_y.ndim == 2 else ()
@@ -169,19 +169,17 @@ def mlp_regression(
         h, below = network_inputs(inputs, data, standardise=standardise_inputs)
         h, below = hidden_layers(h, act, priors, bias, below)
         rows = (None if data.minibatch else "obs_id",)
-        observed = Observed(observed_y, rows, data.total_size)
         head = HEADS[likelihood](target, scale)
+        prior_of = {"_scale": scale_prior}
         parts = {
-            suffix: dense(
-                h, suffix, (below, *dims), scale_prior if suffix == "_scale" else last, bias
-            ).T
+            suffix: dense(h, suffix, (below, *dims), prior_of.get(suffix, last), bias).T
             for suffix, dims in head.parts.items()
             if not (marginal_output and suffix == "_out")
         }
         if marginal_output:
             marginal_head(inputs, h, parts, data, target, scale, last.weights, bias)
         else:
-            head.observe(parts, observed)
+            head.observe(parts, Observed(observed_y, rows, data.total_size))
     return model
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from scipy.stats import norm
+import xarray as xr
+from scipy.stats import halfnorm, norm
 
 from bnnbook import inference, models, predict
 
@@ -80,6 +81,87 @@ def test_a_new_category_has_the_prior_of_its_weights(fitted):
         np.testing.assert_allclose(mu.isel(draw=i), forward(value, new), rtol=1e-8)
 
 
+def test_a_learned_sd_by_hand():
+    """Vectors are the column's sd times offsets; the density is that of offsets and sds."""
+    model = build(category_sd="learned")
+    shapes = model.eval_rv_shapes()
+    free = [rv.name for rv in model.free_RVs]
+    assert [name for name in free if name.startswith("e_")] == [
+        "e_city_sd", "e_city_offset", "e_city_unseen_offset",
+        "e_old_sd", "e_old_offset", "e_old_unseen_offset",
+    ]  # fmt: skip
+    value = {name: RNG.normal(size=shapes[name]) for name in free}
+    point = dict(value)
+    for name in ("e_city_sd", "e_old_sd"):
+        value[name] = np.abs(value[name])
+        point[f"{name}_log__"] = np.log(value[name])
+        del point[name]
+    for name in ("e_city", "e_city_unseen", "e_old", "e_old_unseen"):
+        column = name.removesuffix("_unseen")
+        value[name] = value[f"{column}_sd"] * value[f"{name}_offset"]
+    sds = {"w1": 5**-0.5, "w_out": 3**-0.5}
+    prior = sum(
+        (halfnorm if name.endswith("_sd") else norm)
+        .logpdf(value[name], 0, sds.get(name, 1.0))
+        .sum()
+        for name in free
+    )
+    right = prior + norm.logpdf(Y, forward(value, FRAME), 0.3).sum()
+    found = model.compile_logp(jacobian=False, mode="FAST_COMPILE")(point)
+    assert found == pytest.approx(right, rel=1e-10)
+
+    new = FRAME.iloc[:6].assign(city=["Paris", "Oslo", "Bonn", "Paris", "Rome", "Bern"])
+    dims = {name: ("chain", "draw", *model.named_vars_to_dims.get(name, ())) for name in free}
+    draw = xr.Dataset({name: (dims[name], np.asarray(value[name])[None, None]) for name in free})
+    with pytest.warns(UserWarning, match="3 of 6 rows have a category in column 'city'"):
+        mu = predict.compile_predictor(model, "mu")(draw, new)["mu"]
+    np.testing.assert_allclose(mu.squeeze(), forward(value, new), rtol=1e-10)
+
+
+def test_a_fixed_sd_is_that_of_all_vectors():
+    values = [build(category_sd=sd) for sd in (2.0, np.float32(0.5))]
+    logps = []
+    for model in values:
+        embeddings = [rv for rv in model.free_RVs if rv.name.startswith("e_")]
+        logps.append(model.compile_logp(embeddings, mode="FAST_COMPILE")(model.initial_point()))
+    count = 3 * 2 + 2 + 2 + 1
+    assert logps == pytest.approx([count * norm.logpdf(0, 0, sd) for sd in (2.0, 0.5)])
+
+
+def test_levels_are_pooled_as_far_as_they_agree():
+    """Many levels with few rows, in a linear model: the closed form of a random intercept.
+
+    A level's effect is tau^2 / (tau^2 + noise^2 / n) of its rows' mean, for the sd tau of effects,
+    which here is the learned sd times the size of its weight. The means' variance is that sum.
+    """
+    rng = np.random.default_rng(8)
+    levels, each = 60, 3
+    tau, noise = 1.0, 0.5
+    city = np.repeat(np.arange(levels), each)
+    y = (tau * rng.normal(size=levels))[city] + noise * rng.normal(size=levels * each)
+    frame = pd.DataFrame({"x": rng.normal(size=levels * each), "city": city})
+    model = models.mlp_regression(
+        frame, y, (), category_dims={"city": 1}, category_sd="learned",
+        heteroskedastic=False, noise_sd=noise,
+    )  # fmt: skip
+    fit = inference.sample_nuts(
+        model, draws=1000, tune=500, chains=2, target_accept=0.97, seed=0, progressbar=False
+    )
+    post = fit["posterior"].to_dataset().stack(d=("chain", "draw"))
+    slope = y.std() * post["w_out"].sel(input="city[0]") * post["e_city_sd"]
+    learned = np.sqrt((slope**2).mean())
+    mean = y.reshape(levels, each).mean(axis=1)
+    assert abs(learned / mean.std() - 1) < 0.2
+    predictor = predict.compile_predictor(model, "mu")
+    at = pd.DataFrame({"x": 0.0, "city": np.arange(levels)})
+    mu = predictor(fit, at)["mu"].mean(["chain", "draw"]).to_numpy()
+    shrinkage = np.polyfit(mean, mu, 1)[0]
+    assert shrinkage == pytest.approx(1 - noise**2 / each / mean.var(), abs=0.02)
+    with pytest.warns(UserWarning, match="1 of 1 rows have a category"):
+        new = predictor(fit, pd.DataFrame({"x": [0.0], "city": [99]}))["mu"]
+    assert float(new.std()) == pytest.approx(float(learned), rel=0.25)
+
+
 def test_columns_are_known_by_name_and_categories_by_value(fitted, tmp_path):
     model, fit = fitted
     predict.save(tmp_path / "net", model, fit, outputs="mu", thin=10)
@@ -139,6 +221,14 @@ GAP = FRAME.city.where(np.arange(N) != 4)
         ({"X": FRAME.assign(age="x")}, TypeError, "X must be real numbers, .* column 'age'"),
         ({"X": FRAME.assign(city=["a", 1] * 20)}, TypeError, "'city' .* got int, str"),
         ({"X": FRAME, "category_dims": {"old": 1}}, TypeError, "column 'city'"),
+        ({"category_sd": 0.0}, ValueError, "category_sd must be positive and finite, got 0.0"),
+        ({"category_sd": "fixed"}, ValueError, "a number or 'learned', got 'fixed'"),
+        ({"category_sd": None}, TypeError, "category_sd must be a number, got None"),
+        (
+            {"category_dims": None, "category_sd": "learned", "X": FRAME[["age"]]},
+            ValueError,
+            "category_sd needs category_dims, got 'learned' without",
+        ),
         ({"marginal_output": True}, ValueError, "marginal_output takes no category_dims"),
     ],
 )
