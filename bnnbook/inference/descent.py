@@ -169,15 +169,20 @@ def _check_finite(losses: np.ndarray, done: int, count: int) -> None:
 
 def descent_tree(
     density: LogDensity, thetas: np.ndarray, runs: Sequence[Descent], *, history: xr.Dataset,
-    remedy: str, complete: bool = True, **fields: Any,
+    remedy: str, interrupted: bool = False, **fields: Any,
 ) -> xr.DataTree:  # fmt: skip
-    """Draws (chain, draw, D) and the runs they came from; ``fields`` go to :func:`result_tree`."""
+    """Draws (chain, draw, D) and the runs they came from; ``fields`` go to :func:`result_tree`.
+
+    ``interrupted`` is whether there were to be more runs.
+    """
     problems = [text for run in runs for text in _still_falling(run.losses, remedy)]
-    interrupted = not complete or any(run.ended == "interrupted" for run in runs)
+    interrupted |= any(run.ended == "interrupted" for run in runs)
     return result_tree(
         density, posterior_dataset(density, thetas), sample_stats={}, history=history,
-        seconds=sum(run.seconds for run in runs), problems=list(dict.fromkeys(problems)),
-        attrs={"interrupted": int(interrupted), "stopped": runs[-1].ended}, **fields,
+        problems=list(dict.fromkeys(problems)), attrs={
+            "interrupted": int(interrupted),
+            "stopped": "interrupted" if interrupted else runs[-1].ended,
+        }, **fields,
     )  # fmt: skip
 
 

@@ -128,7 +128,7 @@ def fit_dropout(
     return descent_tree(
         density, thetas[None], [run], history=history, remedy="more steps may help",
         method="dropout", settings=settings, seed=seed, n=batches.sizes[0],
-        compile_seconds=compiled.seconds,
+        seconds=run.seconds, compile_seconds=compiled.seconds,
     )  # fmt: skip
 
 

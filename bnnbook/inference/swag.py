@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
 
+import cloudpickle
 import jax
 import numpy as np
 import optax
@@ -19,7 +22,7 @@ from bnnbook.checks import (
     positive_number,
     seed_int,
 )
-from bnnbook.density import LogDensity, Minibatches, compile_log_density, cut, first_points
+from bnnbook.density import LogDensity, compile_log_density, cut, first_points
 from bnnbook.inference.callbacks import Callback
 from bnnbook.inference.descent import (
     Descent,
@@ -28,6 +31,7 @@ from bnnbook.inference.descent import (
     descent_tree,
 )
 from bnnbook.inference.docs import with_shared_docs
+from bnnbook.inference.executors import check_executor, opened_once, packed, run_parts
 from bnnbook.inference.results import value_dataset
 
 __all__ = ["fit_swag"]
@@ -51,6 +55,7 @@ def fit_swag(
     start: Any = None,
     dtype: str = "float64",
     callbacks: Sequence[Callback] = (),
+    executor: Executor | None = None,
     seed: int,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -89,6 +94,7 @@ def fit_swag(
     {start}
     dtype : {"float64", "float32"}
     {callbacks}
+    {executor}
     {seed}
     {progressbar}
 
@@ -118,31 +124,73 @@ def fit_swag(
             f"rank must be at least 2 and at most the {kept} iterates that {steps} steps, one in "
             f"{collect_every}, give; got {rank}"
         )
+    if executor is not None:
+        check_executor(executor, callbacks)
     density = compile_log_density(model)
     size = max(1, min(128, density.N // 10)) if batch_size is None else batch_size
     batches = cut(density, batch_rows(size, density.N))
     points = first_points(density, start, n_starts, seed=seed)
-    phases = _compiled(density, batches, learning_rate, tune, collect_every, dtype)
     settings = {
         "learning_rate": learning_rate, "n_starts": n_starts, "batch_size": batches.sizes[0],
         "tune": tune, "steps": steps, "collect_every": collect_every, "rank": rank,
         "draws": draws, "dtype": dtype,
     }  # fmt: skip
-    runs: list[Descent] = []
-    for number, point in enumerate(points):
-        run = _run(phases, point, number, settings, callbacks, seed, progressbar)
-        if run is not None:
-            runs.append(run)
-        if run is None or run.ended == "interrupted":
-            break
-    return _result(density, runs, settings, seed, sum(phase.seconds for phase in phases))
+    clock = time.perf_counter()
+    runs: list[_Run] = []
+    if executor is not None:
+        payload = packed(_Job(model, points, settings, seed))
+        runs, _ = run_parts(
+            _run_start, payload, n_starts, executor, label="SWAG", progressbar=progressbar
+        )
+        compile_seconds = max((run.waited for run in runs), default=0.0)
+    else:
+        phases = _compiled(density, settings)
+        compile_seconds = sum(phase.seconds for phase in phases)
+        for number, point in enumerate(points):
+            run = _run(phases, point, number, settings, callbacks, seed, progressbar)
+            runs.append(_Run(number, run))
+            if run is None or run.ended == "interrupted":
+                break
+    seconds = time.perf_counter() - clock - compile_seconds
+    return _result(density, runs, settings, seed, seconds, compile_seconds)
 
 
-def _compiled(
-    density: LogDensity, batches: Minibatches, learning_rate: float, tune: int, every: int,
-    dtype: str,
-) -> tuple[Any, Any]:  # fmt: skip
+class _Job(NamedTuple):
+    """All that a worker needs to run from any of the ``points`` (n, D)."""
+
+    model: pm.Model
+    points: np.ndarray
+    settings: dict[str, Any]
+    seed: int
+
+
+class _Run(NamedTuple):
+    """What came of one start, and the seconds that its worker waited for compiled code."""
+
+    number: int
+    descent: Descent | None
+    waited: float = 0.0
+
+
+@opened_once
+def _opened(payload: bytes) -> tuple[_Job, tuple[Any, Any]]:
+    job = cloudpickle.loads(payload)
+    return job, _compiled(compile_log_density(job.model), job.settings)
+
+
+def _run_start(payload: bytes, number: int) -> _Run:
+    """In the worker."""
+    clock = time.perf_counter()
+    job, phases = _opened(payload)
+    waited = time.perf_counter() - clock
+    run = _run(phases, job.points[number], number, job.settings, (), job.seed, progressbar=False)
+    return _Run(number, run, waited)
+
+
+def _compiled(density: LogDensity, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     """The two phases."""
+    batches = cut(density, settings["batch_size"])
+    tune, learning_rate = settings["tune"], settings["learning_rate"]
 
     def loss(theta: jax.Array, _: jax.Array, batch: tuple) -> jax.Array:
         return -density.log_prior(theta, batch) - batches.log_likelihood(theta, batch)
@@ -150,6 +198,7 @@ def _compiled(
     finding = optax.adam(optax.cosine_decay_schedule(ADAM_RATE, max(tune, 1)))
     wandering = optax.sgd(learning_rate, momentum=MOMENTUM)
     phases = ((finding, ("swag, mode", tune)), (wandering, ("swag", learning_rate)))
+    every, dtype = settings["collect_every"], settings["dtype"]
     first, second = (
         compile_descent(
             loss, density, batches, optimizer=optimizer, key=key, every=every, dtype=dtype
@@ -187,20 +236,23 @@ def _run(
 def _moments(run: Descent, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (D,), sds (D,) and the last deviations from the running mean (K, D)."""
     iterates = run.iterates
-    if len(iterates) < 2:
-        raise KeyboardInterrupt("interrupted before there were two iterates to average")
     running = np.cumsum(iterates, axis=0) / np.arange(1, len(iterates) + 1)[:, None]
     return running[-1], iterates.std(axis=0), (iterates - running)[-rank:]
 
 
 def _result(
-    density: LogDensity, runs: list[Descent], settings: Mapping[str, Any], seed: int,
-    compile_seconds: float,
+    density: LogDensity, all_runs: list[_Run], settings: Mapping[str, Any], seed: int,
+    seconds: float, compile_seconds: float,
 ) -> xr.DataTree:  # fmt: skip
-    if not runs:
-        raise KeyboardInterrupt("interrupted before there was anything to average")
+    """Draws from what every start that has two iterates came to."""
+    found = {
+        number: run for number, run, _ in all_runs if run is not None and len(run.iterates) > 1
+    }
+    if not found:
+        raise KeyboardInterrupt("interrupted before there were two iterates to average")
+    runs = list(found.values())
     thetas, groups = [], {}
-    for number, run in enumerate(runs):
+    for number, run in found.items():
         mean, sd, deviations = _moments(run, settings["rank"])
         rng = np.random.default_rng([seed, number])
         z1 = rng.normal(size=(settings["draws"], density.size))
@@ -217,6 +269,6 @@ def _result(
     )
     return descent_tree(
         density, np.array(thetas), runs, history=history, remedy="more tune steps may help",
-        complete=len(runs) == settings["n_starts"], method="swag", settings=settings, seed=seed,
-        n=settings["batch_size"], compile_seconds=compile_seconds, groups=groups,
+        interrupted=len(runs) < settings["n_starts"], method="swag", settings=settings, seed=seed,
+        n=settings["batch_size"], seconds=seconds, compile_seconds=compile_seconds, groups=groups,
     )  # fmt: skip
