@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from concurrent.futures import Executor
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -18,21 +18,15 @@ from bnnbook.density import (
     compile_log_density,
     cut,
 )
-from bnnbook.inference.advi_loop import Run, run_loop
 from bnnbook.inference.advi_result import advi_result
-from bnnbook.inference.advi_start import (
-    MOST_PARAMETERS,
-    PAIRS,
-    STARTS,
-    given_start,
-    mean_field_climb,
-    whitened,
-)
+from bnnbook.inference.advi_runs import Runs, starts_here, starts_on
+from bnnbook.inference.advi_start import MOST_PARAMETERS, PAIRS, given_start
 from bnnbook.inference.advi_state import ADVIState, EarlyStopping, Tracker
-from bnnbook.inference.advi_step import Frame, Loop, Optimizer
+from bnnbook.inference.advi_step import Loop, Optimizer
 from bnnbook.inference.annealing import FractionSchedule, cyclical_annealing, linear_annealing
-from bnnbook.inference.callbacks import Callback, Reporter, common_interval
+from bnnbook.inference.callbacks import Callback, common_interval
 from bnnbook.inference.docs import with_shared_docs
+from bnnbook.inference.executors import check_executor
 
 __all__ = [
     "ADVIState",
@@ -62,6 +56,7 @@ def fit_advi(
     learning_rate: float | FractionSchedule | None = None,
     callbacks: Sequence[Callback] = (),
     callback_every: int = 100,
+    executor: Executor | None = None,
     n_starts: int = 1,
     initial_sd: float | None = None,
     start: xr.DataTree | Mapping[str, np.ndarray] | None = None,
@@ -106,6 +101,7 @@ def fit_advi(
         of the run falling to 0.
     {callbacks}
         Here with an :class:`ADVIState`, every ``callback_every`` steps unless they say otherwise.
+    {executor}
     n_starts : int
         Independent starts, of which the best final ELBO (mean over the last tenth) is kept.
     initial_sd : float, optional
@@ -147,6 +143,8 @@ def fit_advi(
         initial_sd = positive_number("initial_sd", initial_sd)
     dtype, seed = float_dtype(dtype), seed_int(seed)
     _check_steps(optimizer, learning_rate)
+    if executor is not None:
+        check_executor(executor, callbacks)
     weights = _weights(kl_annealing, n)
     density = compile_log_density(model)
     check_indices(density)
@@ -167,47 +165,12 @@ def fit_advi(
         "kl_annealing": kl_annealing is not None, "initial_sd": initial_sd or INITIAL_SD,
         "dtype": dtype, "climbs": climbs,
     }  # fmt: skip
-    clock = time.perf_counter()
-    runs, arrived = _runs(loop, given, settings, callbacks, callback_every, seed, progressbar)
-    seconds = time.perf_counter() - clock
-    return advi_result(loop, runs, arrived, draws, seed, seconds, settings, affordable=affordable)
-
-
-def _runs(
-    loop: Loop, given: tuple[np.ndarray, np.ndarray | None] | None, settings: dict[str, Any],
-    callbacks: Sequence[Callback], callback_every: int, seed: int, progressbar: bool,
-) -> tuple[list[Run], list[bool]]:  # fmt: skip
-    """From every start, as long as none is interrupted; and whether its climb was over."""
-    runs: list[Run] = []
-    arrived: list[bool] = []
-    method, n_starts = settings["method"], settings["n_starts"]
-    for number in range(n_starts):
-        start_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        begin = _begin(
-            loop.density, method, given, settings["initial_sd"], settings["climbs"], start_seed
-        )
-        arrived.append(begin.arrived)
-        runs.append(run_loop(
-            loop, begin.mean, begin.sd, begin.frame,
-            Reporter(callbacks, method=method, settings=settings, default_every=callback_every),
-            seed=start_seed, progressbar=progressbar,
-            label=method if n_starts == 1 else f"{method} {number + 1}/{n_starts}",
-        ))  # fmt: skip
-        if runs[-1].ended == "interrupted":
-            break
-    return runs, arrived
-
-
-class _Begin(NamedTuple):
-    """Means and standard deviations (D,) to start from, in the coordinates of ``frame``.
-
-    ``arrived`` is whether the climb to that frame, if there was one, was over.
-    """
-
-    mean: np.ndarray
-    sd: np.ndarray
-    frame: Frame | None
-    arrived: bool = True
+    how = Runs(loop, given, settings, seed)
+    if executor is not None:
+        done = starts_on(executor, how, batch_size, progressbar)
+    else:
+        done = starts_here(how, callbacks, callback_every, progressbar)
+    return advi_result(loop, done, draws, seed, settings, affordable=affordable)
 
 
 def _check_steps(optimizer: Any, learning_rate: Any) -> None:
@@ -263,27 +226,3 @@ def _climbs(density: LogDensity, batches: Minibatches, n: int) -> int:
     if share == 1:
         climbs = max(climbs, FEWEST_CLIMBS)
     return climbs if density.size <= MOST_PARAMETERS and climbs >= FEWEST_CLIMBS // 4 else 0
-
-
-def _begin(
-    density: LogDensity, method: str, given: tuple[np.ndarray, np.ndarray | None] | None,
-    initial_sd: float, climbs: int, seed: int,
-) -> _Begin:  # fmt: skip
-    """Means near the model's initial point, jittered to break a network's symmetry, or given."""
-    sd = None if given is None else given[1]
-    frame, arrived = None, True
-    if climbs:
-        if given is not None and sd is not None:
-            frame = Frame(given[0], sd)
-        else:
-            starts = density.initial_points(STARTS, jitter=0.5, seed=seed)
-            starts = starts if given is None else given[0][None]
-            climbed = mean_field_climb(density, starts, initial_sd, climbs)
-            if climbed is not None:
-                frame, arrived = climbed
-    if frame is not None:
-        if method == "fullrank_advi":
-            frame = whitened(density, frame)
-        return _Begin(np.zeros(density.size), np.ones(density.size), frame, arrived)
-    mean = density.initial_points(1, jitter=0.5, seed=seed)[0] if given is None else given[0]
-    return _Begin(mean, np.full(density.size, initial_sd) if sd is None else sd, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ import xarray as xr
 from bnnbook.density import LogDensity
 from bnnbook.inference.advi_check import gain_elsewhere, gain_of_a_climb
 from bnnbook.inference.advi_loop import Run
+from bnnbook.inference.advi_runs import Done
 from bnnbook.inference.advi_step import LOG_2PI, Loop
 from bnnbook.inference.results import posterior_dataset, result_tree, value_dataset
 
@@ -68,11 +68,9 @@ def _poor(
 
 def advi_result(
     loop: Loop,
-    runs: Sequence[Run],
-    arrived: Sequence[bool],
+    done: Done,
     draws: int,
     seed: int,
-    seconds: float,
     settings: dict[str, Any],
     *,
     affordable: int,
@@ -82,18 +80,19 @@ def advi_result(
     ``affordable`` are iterations of a climb that take no longer than the steps did; 0 where no
     climb is tried at all.
     """
+    runs = [start.run for start in done.starts]
     density, method = loop.density, loop.method
     finals = [run.final_elbo for run in runs]
     which = int(np.argmax(finals))
     best, problems = runs[which], _rising(loop, runs[which].elbo)
-    if not arrived[which]:
+    if not done.starts[which].arrived:
         problems.append("The climb to where the steps began was not over. Take more steps (n).")
     if affordable and not problems:
         problems = _off(density, best)
     if affordable and not problems and not settings["climbs"]:
         steps = min(affordable // SHARE, MOST_STEPS)
         problems = _poor(density, best.final_elbo, settings, steps, seed)
-    if runs[-1].ended == "interrupted":  # told also if an earlier start was the better one
+    if done.interrupted:  # told also if an earlier start was the better one
         best = replace(best, ended="interrupted")
     xi = np.random.default_rng([seed, 1]).normal(size=(draws, density.size))
     shift = best.chol * xi if method == "advi" else xi @ best.chol.T
@@ -111,11 +110,10 @@ def advi_result(
     variational = value_dataset(density, {"mean": best.mean, "sd": sd})
     if method == "fullrank_advi":
         variational["covariance"] = (("parameter", "parameter_"), best.chol @ best.chol.T)
-    compile_seconds = sum(run.compile_seconds for run in runs)
     return result_tree(
         density, posterior_dataset(density, (best.mean + shift)[None]),
         sample_stats={"log_q": log_q[None]}, method=method, settings=settings, seed=seed,
-        n=rows, seconds=seconds - compile_seconds, compile_seconds=compile_seconds,
+        n=rows, seconds=done.seconds, compile_seconds=done.compile_seconds,
         history=xr.Dataset(history, coords={"step": step}), groups={"variational": variational},
         attrs={
             "stopped": best.ended,

@@ -11,6 +11,7 @@ from concurrent.futures import (
 )
 
 import numpy as np
+import optax
 import pymc as pm
 import pytest
 import xarray as xr
@@ -26,7 +27,8 @@ def model():
     with pm.Model() as model:
         b = pm.Normal("b", 0, 1, shape=2)
         s = pm.HalfNormal("s", 1)
-        pm.Normal("y", b[0] + b[1] * x, s, observed=1 + 2 * x + 0.3 * rng.normal(size=40))
+        y = pm.Data("y", 1 + 2 * x + 0.3 * rng.normal(size=40))
+        pm.Normal("obs", b[0] + b[1] * pm.Data("x", x), s, observed=y)
     return model
 
 
@@ -35,10 +37,21 @@ CHAINS = {"chains": 3, "draws": 20, "tune": 30, **QUIET}
 ENSEMBLE = (inference.fit_ensemble, {"n_members": 3, **QUIET})
 NUTS = (inference.sample_nuts, {"start": np.array([[1.0, 2, -1], [1, 2, 0], [2, 1, 0]]), **CHAINS})
 HMC = (inference.sample_hmc, {"step_size": 0.02, "n_steps": 3, **CHAINS})
+SWAG = (
+    inference.fit_swag,
+    {
+        "learning_rate": 0.002, "n_starts": 3, "tune": 50, "steps": 100, "collect_every": 10,
+        "rank": 5, "draws": 10, **QUIET,
+    },
+)  # fmt: skip
+ADVI = (inference.fit_advi, {"n_starts": 3, "n": 200, "draws": 10, **QUIET})
 IN_THREADS = [
     ENSEMBLE,
     NUTS,
     HMC,
+    SWAG,
+    ADVI,
+    (inference.fit_advi, {**ADVI[1], "batch_size": 10, "optimizer": optax.sgd(1e-3)}),
     (inference.fit_map, {"n_starts": 3, **QUIET}),
     (inference.fit_mle, {"n_starts": 3, **QUIET}),
     (inference.sample_mclmc, {"thin": 2, **CHAINS}),
@@ -68,7 +81,7 @@ def processes():
         yield pool
 
 
-@pytest.mark.parametrize(("fit", "options"), [NUTS, HMC])
+@pytest.mark.parametrize(("fit", "options"), [NUTS, HMC, SWAG, ADVI])
 def test_processes_find_the_same(model, processes, fit, options):
     there = fit(model, executor=processes, **options)
     assert_same(there, fit(model, **options))
@@ -101,7 +114,7 @@ class Here(Executor):
         return future
 
 
-@pytest.mark.parametrize(("fit", "options"), [ENSEMBLE, HMC])
+@pytest.mark.parametrize(("fit", "options"), [ENSEMBLE, HMC, SWAG, ADVI])
 def test_a_part_lost_with_its_worker_is_run_once_more_then_named(model, fit, options):
     executor = Here(2)
     assert_same(fit(model, executor=executor, **options), fit(model, **options))
@@ -110,21 +123,33 @@ def test_a_part_lost_with_its_worker_is_run_once_more_then_named(model, fit, opt
         fit(model, executor=Here(2, 4), **options)
 
 
-@pytest.mark.parametrize(("fit", "options"), [ENSEMBLE, HMC])
+class Interrupted(Here):
+    """Ctrl-C after some calls."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def submit(self, function, *arguments):
+        if self.calls == self.after:
+            raise KeyboardInterrupt
+        return super().submit(function, *arguments)
+
+
+@pytest.mark.parametrize(("fit", "options"), [ENSEMBLE, HMC, SWAG])
 def test_ctrl_c_keeps_what_is_done(model, fit, options):
-    class Interrupted(Here):
-        def __init__(self, after):
-            super().__init__()
-            self.after = after
-
-        def submit(self, function, *arguments):
-            if self.calls == self.after:
-                raise KeyboardInterrupt
-            return super().submit(function, *arguments)
-
     some, whole = fit(model, executor=Interrupted(2), **options), fit(model, **options)
     assert some.attrs["interrupted"] == 1
     np.testing.assert_array_equal(some["posterior"]["b"], whole["posterior"]["b"][:2])
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, executor=Interrupted(0), **options)
+
+
+def test_ctrl_c_keeps_the_best_start_that_is_done(model):
+    fit, options = ADVI
+    some, whole = fit(model, executor=Interrupted(2), **options), fit(model, **options)
+    assert (some.attrs["interrupted"], some.attrs["stopped"]) == (1, "interrupted")
+    assert some.attrs["final_elbo_by_start"] == whole.attrs["final_elbo_by_start"][:2]
     with pytest.raises(KeyboardInterrupt):
         fit(model, executor=Interrupted(0), **options)
 

@@ -96,6 +96,25 @@ def test_multiswag_has_a_chain_a_start(network):
     assert not np.allclose(fit["posterior"]["w1"][0], fit["posterior"]["w1"][1])
 
 
+def test_multiswag_keeps_the_starts_that_ctrl_c_has_not_met(network):
+    """It comes at the first iterate of the second start, of which nothing can be averaged."""
+    options = {
+        "learning_rate": 0.02, "n_starts": 3, "tune": 100, "steps": 200, "collect_every": 10,
+        "rank": 5, "draws": 10, **QUIET,
+    }  # fmt: skip
+    firsts = []
+
+    def second_start(_state, _losses, step):
+        firsts.extend([step] * (step == 10))
+        if len(firsts) == 2:
+            raise KeyboardInterrupt
+
+    fit = inference.fit_swag(network, callbacks=[second_start], **options)
+    whole = inference.fit_swag(network, **options)
+    assert (fit.attrs["interrupted"], fit.attrs["stopped"]) == (1, "interrupted")
+    np.testing.assert_array_equal(fit["posterior"]["w1"], whole["posterior"]["w1"][:1])
+
+
 def test_dropout_drops_whole_units(network):
     fit = inference.fit_dropout(network, "hidden_1", 0.3, steps=300, draws=500, **QUIET)
     out = (fit["posterior"]["w_out"] == 0).squeeze().to_numpy()
