@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 from concurrent.futures import (
-    BrokenExecutor,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -15,7 +14,7 @@ import optax
 import pymc as pm
 import pytest
 import xarray as xr
-from dying import die_once
+from dying import Here, die_once
 
 from bnnbook import inference
 
@@ -96,22 +95,6 @@ def test_processes_find_the_same_though_the_first_dies(model, tmp_path):
         there = inference.fit_ensemble(model, executor=pool, **options)
     assert (tmp_path / "died").exists()
     assert_same(there, inference.fit_ensemble(model, **options))
-
-
-class Here(Executor):
-    """Runs parts at once, but those whose call is among ``dies`` with a worker that dies."""
-
-    def __init__(self, *dies):
-        self.calls, self.dies = 0, dies
-
-    def submit(self, function, *arguments):
-        future = Future()
-        self.calls += 1
-        if self.calls in self.dies:
-            future.set_exception(BrokenExecutor("a worker is gone"))
-        else:
-            future.set_result(function(*arguments))
-        return future
 
 
 @pytest.mark.parametrize(("fit", "options"), [ENSEMBLE, HMC, SWAG, ADVI])

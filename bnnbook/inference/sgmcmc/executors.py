@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import Executor
 from dataclasses import fields
 from typing import NamedTuple
 
 import cloudpickle
 import numpy as np
 
-from bnnbook.checks import check_not_forked
 from bnnbook.density import compile_log_density
 from bnnbook.density.minibatch import cut
-from bnnbook.inference.executors import opened_once
-from bnnbook.inference.progress import progress_bar
+from bnnbook.inference.executors import opened_once, packed, run_parts
 from bnnbook.inference.sgmcmc.checkpoint import checkpoint_path, read_checkpoint
 from bnnbook.inference.sgmcmc.draw_store import MemoryDraws, Values, constrainer, open_store
 from bnnbook.inference.sgmcmc.group import Group, unprefixed
@@ -53,16 +52,17 @@ def _opened(payload: bytes) -> _Opened:
 
 
 def _run_chain(payload: bytes, chain: int) -> tuple[Outcome, float]:
-    """In the worker."""
-    check_not_forked()
+    """In the worker: what came of the chain, and the seconds that it waited for compiled code."""
+    clock = time.perf_counter()
     job, compiled, constrain = _opened(payload)
+    waited = time.perf_counter() - clock
     alone = range(chain, chain + 1)
     store = None if job.store is None else open_store(job)
     memory = MemoryDraws(job.density, alone, job.draws, job.dtype, variables=store is None)
     group = Group(job, compiled, alone, memory, constrain, store)
     while not group.done:
         group.advance()
-    return outcome_of(group, memory, chain), compiled.seconds
+    return outcome_of(group, memory, chain), waited
 
 
 def outcome_of(group: Group, memory: MemoryDraws, chain: int) -> Outcome:
@@ -81,41 +81,30 @@ def run_on_executor(
 ) -> tuple[list[Outcome], float, str]:
     """Run every chain; give the outcomes, the seconds of compiling and how the run ended.
 
-    After Ctrl-C, chains that have not finished are given as far as their checkpoint or the store
-    has them.
+    A chain that a worker has taken with it goes on from its checkpoint, if it has one. After
+    Ctrl-C, chains that have not finished are given as far as their checkpoint or the store has
+    them.
 
     Raises
     ------
-    Exception
-        What the first chain that failed raised; chains that have not begun then never do.
+    Exception, RuntimeError
+        See :func:`bnnbook.inference.executors.run_parts`.
     """
     rest = {
         field.name: getattr(job, field.name)
         for field in fields(job)
         if field.name not in ("model", "density", "batches", "whole")
     }
-    payload = cloudpickle.dumps((job.model, rest))
-    futures = {executor.submit(_run_chain, payload, c): c for c in range(job.chains)}
-    label, ended = f"{job.kernel.name.upper()} chains", "finished"
-    with progress_bar(label, job.chains, show=progressbar, value_name="log density") as update:
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                update(done, float(future.result()[0].draws["lp"][-1]))
-        except KeyboardInterrupt:
-            ended = "interrupted"
-        finally:
-            for future in futures:
-                future.cancel()
-    outcomes = [
-        future.result()[0] if _finished(future) else _so_far(job, chain)
-        for future, chain in futures.items()
-    ]
-    seconds = [future.result()[1] for future in futures if _finished(future)]
-    return [o for o in outcomes if o is not None], max(seconds, default=0.0), ended
-
-
-def _finished(future: Future) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
+    finished, interrupted = run_parts(
+        _run_chain, packed((job.model, rest)), job.chains, executor,
+        label=f"{job.kernel.name.upper()} chains", progressbar=progressbar,
+    )  # fmt: skip
+    done = {outcome.chain: outcome for outcome, _ in finished}
+    chains = range(job.chains)
+    outcomes = [done[chain] if chain in done else _so_far(job, chain) for chain in chains]
+    waited = max((waited for _, waited in finished), default=0.0)
+    known = [outcome for outcome in outcomes if outcome is not None]
+    return known, waited, "interrupted" if interrupted else "finished"
 
 
 def _so_far(job: Job, chain: int) -> Outcome | None:

@@ -93,9 +93,8 @@ def sample_sgmcmc(
     chain_method : {"parallel", "vectorized"}, optional
         One thread per chain, or all chains in one compiled step. By default parallel on a CPU and
         vectorized on an accelerator, where each is the faster.
-    executor : concurrent.futures.Executor, optional
-        Runs one task per chain, such as a pool of processes that were not forked, a loky pool or a
-        Dask client's ``get_executor()``.
+    {chains_executor}
+        A chain that has a checkpoint goes on from there, and Ctrl-C keeps what is in it.
     {cores}
     checkpoint : path, optional
         Folder in which each chain's state and draws are saved every ``checkpoint_every`` seconds.

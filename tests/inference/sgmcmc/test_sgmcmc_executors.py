@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client, LocalCluster
+from dying import Here
 from sgmcmc_help import short
 
 OPTIONS = {"batch_size": 7, "draws": 30, "chains": 3}
@@ -68,6 +69,14 @@ def test_dask_draws_the_same(line, here):
         assert_same(short(line[0], executor=client.get_executor(), **OPTIONS), here)
 
 
+def test_a_chain_lost_with_its_worker_is_run_once_more_then_named(line, here):
+    executor = Here(2)
+    assert_same(short(line[0], executor=executor, **OPTIONS), here)
+    assert executor.calls == 4
+    with pytest.raises(RuntimeError, match=r"SGLD chains: .* before part 1 of 3 was done"):
+        short(line[0], executor=Here(2, 4), **OPTIONS)
+
+
 def test_the_first_failure_is_heard_before_the_others_are_done(line):
     class Failing(Executor):
         """The second chain fails at once; the others never end."""
@@ -107,7 +116,7 @@ def test_interrupted_executor_gives_the_chains_that_are_done(line, here, tmp_pat
 
     options = {} if place == "memory" else {"store": tmp_path / "draws"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bnnbook.inference.sgmcmc.executors.as_completed", interrupted_after_one)
+        patch.setattr("bnnbook.inference.executors.as_completed", interrupted_after_one)
         tree = short(line[0], executor=Interrupting(), **options, **OPTIONS)
     assert tree.attrs["interrupted"] == 1
     assert list(tree["posterior"]["chain"].to_numpy()) == [0]
