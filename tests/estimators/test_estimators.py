@@ -332,3 +332,16 @@ def test_category_columns():
         found.predict(X)
     with pytest.raises(TypeError, match="X must be a frame for category_dims, got ndarray"):
         model.fit(X.to_numpy(), Y)
+
+
+@pytest.mark.parametrize(("kind", "y"), [(BNNRegressor, Y), (BNNClassifier, LABELS)])
+def test_a_learned_sd_of_categories(kind, y, tmp_path):
+    frame = X.assign(kind=np.array(["u", "v", "w"])[np.arange(N) % 3])
+    options = {"category_dims": {"kind": 1}, "category_sd": "learned", "options": QUICK}
+    model = kind((2,), random_state=0, **options).fit(frame, y)
+    assert {"e_kind_sd", "e_kind_offset"} <= set(model.fit_["posterior"].data_vars)
+    model.save(tmp_path / "net")
+    again = kind.load(tmp_path / "net")
+    assert again.category_sd == "learned"
+    right = model.predict_draws(frame)["y"]
+    np.testing.assert_array_equal(again.predict_draws(frame)["y"], right)
