@@ -5,14 +5,16 @@
 Every chapter's one seed is moved (``BNNBOOK_SEED_SHIFT``), and every ``claim`` of its cells is
 recorded instead of raised. Two chapters run at a time where there are two cores. A run that is done
 is kept in ``_build/claims`` until the chapter or the package changes, so what was interrupted goes
-on. The table, ``book/claims.csv``, has one row for each claim with what it was judged by under each
-seed. Chapters that are not named keep their rows.
+on. The table, ``book/claims.csv``, has one row for each claim with the day of the run and what it
+was judged by under each seed. Chapters that are not named keep their rows. The status page has a
+summary.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import datetime
 import hashlib
 import json
 import os
@@ -26,7 +28,11 @@ from build_book import code_key
 from nbclient import NotebookClient
 from prose import Chapter
 
+from benchmarks.references.page import filled
+
 ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = ROOT / "book" / "chapters"
+STATUS = ROOT / "book" / "status.md"
 TABLE = ROOT / "book" / "claims.csv"
 KEPT = ROOT / "_build" / "claims"
 
@@ -78,7 +84,26 @@ def rows(path: Path, seeds: int) -> list[list[str]]:
             found.setdefault(record["claim"], [""] * seeds)[shift] = (
                 verdict if record["holds"] else f"FAILS {values}".strip()
             )
-    return [[path.stem, name, *cells] for name, cells in found.items()]
+    day = datetime.date.fromtimestamp(kept_at(path, 0).stat().st_mtime).isoformat()
+    return [[path.stem, name, day, *cells] for name, cells in found.items()]
+
+
+def status() -> str:
+    """The status page with the summary of the stored table, and of claims that it lacks."""
+    table = stored()
+    lines = ["| chapter | claims | tried with seeds | do not hold | on |", "|---|---|---|---|---|"]
+    for path in sorted(CHAPTERS.glob("*.ipynb")):
+        asserted = set(Chapter(path).asserted())
+        if not asserted:
+            continue
+        tried = [row for row in table.get(path.stem, []) if row[1] in asserted]
+        seeds = str(min(sum(map(bool, row[3:])) for row in tried)) if tried else "none yet"
+        if tried and len(tried) < len(asserted):
+            seeds += f" ({len(asserted) - len(tried)} claims are newer)"
+        failed = ", ".join(f"`{row[1]}`" for row in tried if "FAILS" in " ".join(row[3:]))
+        day = max((row[2] for row in tried), default="")
+        lines.append(f"| {path.stem} | {len(asserted)} | {seeds} | {failed or '–'} | {day} |")
+    return filled(STATUS, {"claims": lines})
 
 
 def main() -> int:
@@ -91,7 +116,7 @@ def main() -> int:
         parser.error(f"--seeds must be at least 1, got {options.seeds}")
     paths = [
         path
-        for path in sorted((ROOT / "book" / "chapters").glob("*.ipynb"))
+        for path in sorted(CHAPTERS.glob("*.ipynb"))
         if Chapter(path).asserted()
         and (not options.chapters or any(part in path.stem for part in options.chapters))
     ]
@@ -103,8 +128,9 @@ def main() -> int:
         runs = [pool.submit(run, path, shift) for shift in range(options.seeds) for path in paths]
         for done in as_completed(runs):
             print(done.result(), flush=True)
-    table = _read() | {path.stem: rows(path, options.seeds) for path in paths}
-    _write(table, options.seeds)
+    table = stored() | {path.stem: rows(path, options.seeds) for path in paths}
+    _write(table)
+    STATUS.write_text(status(), encoding="utf-8")
     failed = [row[:2] for chapter in table.values() for row in chapter if "FAILS" in " ".join(row)]
     for chapter, name in failed:
         print(f"claims: {name} of {chapter} does not hold under every seed", file=sys.stderr)
@@ -112,7 +138,8 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _read() -> dict[str, list[list[str]]]:
+def stored() -> dict[str, list[list[str]]]:
+    """Rows of the table by chapter: chapter, claim, day, and a verdict a seed."""
     table: dict[str, list[list[str]]] = {}
     if TABLE.is_file():
         with TABLE.open(newline="") as file:
@@ -121,10 +148,11 @@ def _read() -> dict[str, list[list[str]]]:
     return table
 
 
-def _write(table: dict[str, list[list[str]]], seeds: int) -> None:
+def _write(table: dict[str, list[list[str]]]) -> None:
+    seeds = max(len(row) for chapter in table.values() for row in chapter) - 3
     with TABLE.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["chapter", "claim", *(f"seed {i + 1}" for i in range(seeds))])
+        writer.writerow(["chapter", "claim", "run", *(f"seed {i + 1}" for i in range(seeds))])
         for chapter in sorted(table):
             writer.writerows(table[chapter])
 

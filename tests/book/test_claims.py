@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import run_claims
 from prose import DESIGN, SOURCE, Chapter, Sentence, is_hidden, parse, sentences
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,3 +130,17 @@ def test_code_in_view_fits_the_page(chapter):
     for source in chapter.code(hidden=False):
         for line in source.splitlines():
             assert len(line) <= 76, line
+
+
+def test_the_status_page_sums_up_the_claims_under_other_seeds():
+    assert run_claims.STATUS.read_text(encoding="utf-8") == run_claims.status()
+    verdicts = [row[3:] for rows in run_claims.stored().values() for row in rows]
+    assert verdicts
+    assert not [row for row in verdicts if "FAILS" in " ".join(row)]
+
+
+def test_a_claim_that_fails_under_a_seed_is_named(monkeypatch):
+    name = CHAPTERS[0].asserted()[0]
+    row = [CHAPTERS[0].path.stem, name, "2026-01-01", "holds", "FAILS 0.5"]
+    monkeypatch.setattr(run_claims, "stored", lambda: {row[0]: [row]})
+    assert f"| `{name}` | 2026-01-01 |" in run_claims.status()
