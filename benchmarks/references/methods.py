@@ -10,7 +10,7 @@ import xarray as xr
 
 from bnnbook import inference, predict
 
-__all__ = ["METHODS", "Predicted"]
+__all__ = ["ABOUT", "METHODS", "Predicted"]
 
 DRAWS = 1000
 STEPS_TO_A_MODE = 50_000  # where two outputs share a network, 5,000 do not arrive
@@ -98,3 +98,22 @@ METHODS: dict[str, Method] = {
 }  # fmt: skip
 """Arguments that no posterior changes, but for step sizes: of a ladder the largest that is stable.
 Nothing is tuned to the reference."""
+
+ABOUT: dict[str, tuple[str, str]] = {
+    "mode (MAP)": ("one set of weights is enough", "no spread of functions"),
+    "mean-field ADVI": ("independent weights", "a spread that ignores their correlations"),
+    "full-rank ADVI": ("normal posterior", "one mode, with its ridges"),
+    "Laplace, sampled": ("normal posterior, of a network that is nearly linear", "far too much"),
+    "Laplace, linearised": (
+        "normal posterior, network linear in its weights nearby", "a band, and the evidence"
+    ),
+    "SWAG": ("the path of gradient descent has the posterior's shape", "spread around one mode"),
+    "MultiSWAG, 5 starts": ("the same, from several starts", "spread around several modes"),
+    "dropout": (
+        "the posterior is a product of on-off masks on units", "spread set by the dropout rate"
+    ),
+    "ensemble of 5": ("modes from several starts stand for all", "the spread of modes"),
+    "Pathfinder": ("normals along the path to a mode, reweighted", "draws, and Pareto k"),
+    "SGLD": ("small steps, long runs", "draws, biased by the step; scales to many rows"),
+}  # fmt: skip
+"""What each method assumes, and what it gives."""

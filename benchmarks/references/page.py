@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.references.methods import METHODS
+from benchmarks.references.methods import ABOUT, METHODS
 from benchmarks.references.posteriors import POSTERIORS
 from benchmarks.references.scoreboard import table
 from bnnbook import datasets
@@ -21,7 +21,8 @@ SECOND = "*second exact sampler*"
 
 def text() -> str:
     """The page with its tables as they have to be."""
-    return filled(PAGE, {"references": references(), "scoreboard": scoreboard()})
+    parts = {"references": references(), "scoreboard": scoreboard(), "methods": methods()}
+    return filled(PAGE, parts)
 
 
 def filled(page: Path, parts: Mapping[str, list[str]]) -> str:
@@ -94,6 +95,42 @@ def scoreboard() -> list[str]:
                 lines.append(line(method, scores, columns, scores["cpu_seconds"], remark))
         lines.append("")
     return lines
+
+
+def methods() -> list[str]:
+    """What each method assumes and gives, and its scores summed up over the posteriors."""
+    rows = table()
+    exact = [datasets.reference(name).record for name in known()]
+    lines = [
+        "| method | assumes | gives | Wasserstein / sd, median (least–most) | bias of sd, median | "
+        "processor s, median | said that it had not converged |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method, (assumes, gives) in ABOUT.items():
+        own = rows[rows["method"] == method]
+        scores = {key: own[key] for key in ("wasserstein_sds", "sd_bias", "cpu_seconds")}
+        remark = f"{int((own['converged'] != 1).sum())} of {len(own)}"
+        lines.append(summed(method, assumes, gives, scores, remark))
+    second = {key: pd.Series([r["second_scores"][key] for r in exact]) for key in
+              ("wasserstein_sds", "sd_bias")}  # fmt: skip
+    second["cpu_seconds"] = pd.Series([r["samplers"][1]["cpu_seconds"] for r in exact])
+    unsure = sum(not r["samplers"][1]["converged"] for r in exact)
+    remark = f"{unsure} of {len(exact)}"
+    lines.append(summed(SECOND, "time", "the posterior, where R-hat says so", second, remark))
+    return lines
+
+
+def summed(
+    method: str, assumes: str, gives: str, scores: Mapping[str, pd.Series], remark: str
+) -> str:
+    """One row of the table of methods."""
+    distance = scores["wasserstein_sds"].dropna()
+    cells = [
+        method, assumes, gives,
+        f"{number(distance.median())} ({number(distance.min())}–{number(distance.max())})",
+        number(scores["sd_bias"].median()), f"{scores['cpu_seconds'].median():,.0f}", remark,
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
 
 
 def known() -> list[str]:
