@@ -151,7 +151,7 @@ def stored() -> dict[str, list[list[str]]]:
 def _write(table: dict[str, list[list[str]]]) -> None:
     seeds = max(len(row) for chapter in table.values() for row in chapter) - 3
     with TABLE.open("w", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["chapter", "claim", "run", *(f"seed {i + 1}" for i in range(seeds))])
         for chapter in sorted(table):
             writer.writerows(table[chapter])
