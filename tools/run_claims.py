@@ -43,9 +43,11 @@ def kept_at(path: Path, shift: int) -> Path:
     return KEPT / f"{path.stem}-{shift}-{key[:16]}.jsonl"
 
 
-def run(path: Path, shift: int) -> str:
-    """Execute one chapter with its seed moved, unless that was done; what to say of it."""
-    done = kept_at(path, shift)
+def run(path: Path, shift: int, done: Path) -> str:
+    """Execute one chapter with its seed moved, unless that was done; what to say of it.
+
+    The claims are kept in ``done``, named before the first run: files may change while they run.
+    """
     clock = time.perf_counter()
     if not done.is_file():
         KEPT.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,7 @@ def run(path: Path, shift: int) -> str:
             record.replace(done)
         finally:
             record.unlink(missing_ok=True)
-    records = read(path, shift)
+    records = read(done)
     failed = [r["claim"] for r in records if not r["holds"]]
     return (
         f"{path.stem}, seed {shift + 1}: {len(records)} claims in "
@@ -69,23 +71,23 @@ def run(path: Path, shift: int) -> str:
     )
 
 
-def read(path: Path, shift: int) -> list[dict]:
+def read(done: Path) -> list[dict]:
     """The claims of a run that is done, in the order of the cells."""
-    return [json.loads(line) for line in kept_at(path, shift).read_text().splitlines()]
+    return [json.loads(line) for line in done.read_text().splitlines()]
 
 
-def rows(path: Path, seeds: int) -> list[list[str]]:
+def rows(chapter: str, runs: list[Path]) -> list[list[str]]:
     """One row for each claim of a chapter: what it was judged by and whether it held."""
     found: dict[str, list[str]] = {}
-    for shift in range(seeds):
-        for record in read(path, shift):
+    for shift, done in enumerate(runs):
+        for record in read(done):
             values = ", ".join(f"{value:.4g}" for value in record["values"])
             verdict = values or "holds"
-            found.setdefault(record["claim"], [""] * seeds)[shift] = (
+            found.setdefault(record["claim"], [""] * len(runs))[shift] = (
                 verdict if record["holds"] else f"FAILS {values}".strip()
             )
-    day = datetime.date.fromtimestamp(kept_at(path, 0).stat().st_mtime).isoformat()
-    return [[path.stem, name, day, *cells] for name, cells in found.items()]
+    day = datetime.date.fromtimestamp(runs[0].stat().st_mtime).isoformat()
+    return [[chapter, name, day, *cells] for name, cells in found.items()]
 
 
 def status() -> str:
@@ -124,11 +126,16 @@ def main() -> int:
         parser.error(f"no chapter with claims is called {options.chapters}")
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # one core for each kernel
         os.environ.setdefault(name, "1")
+    kept = {path: [kept_at(path, shift) for shift in range(options.seeds)] for path in paths}
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        runs = [pool.submit(run, path, shift) for shift in range(options.seeds) for path in paths]
+        runs = [
+            pool.submit(run, path, shift, kept[path][shift])
+            for shift in range(options.seeds)
+            for path in paths
+        ]
         for done in as_completed(runs):
             print(done.result(), flush=True)
-    table = stored() | {path.stem: rows(path, options.seeds) for path in paths}
+    table = stored() | {path.stem: rows(path.stem, done) for path, done in kept.items()}
     _write(table)
     STATUS.write_text(status(), encoding="utf-8")
     failed = [row[:2] for chapter in table.values() for row in chapter if "FAILS" in " ".join(row)]
