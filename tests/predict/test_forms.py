@@ -146,7 +146,7 @@ MISSING.loc[4, "age"] = pd.NA
         (FRAME.assign(sex=1.0), ValueError, r"not known \['sex'\]"),
         (FRAME.rename(columns={"age": "Age"}), ValueError, r"missing \['age'\]; not known \['Age'"),
         (FRAME.rename(columns={"age": 1, "dose": 0}), ValueError, "columns of X must be"),
-        (MISSING, ValueError, r"rows of column 'age' \(first in row 4\); fill them in"),
+        (MISSING, ValueError, r"rows of column 'age' \(first in row 4\); fill missing numbers in"),
         (FRAME.assign(age="old"), TypeError, "column 'age'"),
         (FRAME.iloc[0], ValueError, r"shape \(n, 2\), got \(2,\); one row is"),
         (FRAME.assign(dose=np.inf), ValueError, "got inf in row 0, column 'dose'"),
