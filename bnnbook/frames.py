@@ -16,7 +16,6 @@ __all__ = [
     "frame_labels",
     "is_frame",
     "label_codes",
-    "missing_row",
     "real_array",
     "real_matrix",
 ]
@@ -87,7 +86,7 @@ def real_array(name: str, value: Any, *, where: str = "") -> np.ndarray:
     ValueError
         If a value is missing or not finite, or lists are ragged.
     """
-    row = missing_row(value)
+    row = _missing_row(value)
     if row is not None:
         raise ValueError(f"{name} must be finite, got a missing value in row {row}{where}")
     array = _as_array(name, value)
@@ -112,7 +111,7 @@ def real_array(name: str, value: Any, *, where: str = "") -> np.ndarray:
 
 def exact_array(name: str, value: Any, *, where: str = "") -> np.ndarray:
     """:func:`real_array`, but integers and booleans keep their dtype."""
-    row = missing_row(value)
+    row = _missing_row(value)
     if row is not None:
         raise ValueError(f"{name} must be finite, got a missing value in row {row}{where}")
     array = _as_array(name, value)
@@ -126,7 +125,7 @@ def exact_array(name: str, value: Any, *, where: str = "") -> np.ndarray:
     return array if array.dtype.kind in "iub" else real_array(name, array, where=where)
 
 
-def missing_row(value: Any) -> int | None:
+def _missing_row(value: Any) -> int | None:
     """First row of a missing value in a masked array or a nullable column, None without one."""
     mask = _missing(value)
     return int(np.argwhere(mask)[0][0]) if mask.ndim and mask.any() else None
@@ -194,7 +193,7 @@ def label_codes(name: str, value: Any) -> tuple[np.ndarray, list[Any] | None]:
     ValueError
         If a label is missing.
     """
-    row = missing_row(value)
+    row = _missing_row(value)
     if row is not None:
         raise ValueError(f"{name} must have a label in every row, got a missing value in row {row}")
     listed = isinstance(value, list | tuple)  # of which NumPy would make one kind of labels of two

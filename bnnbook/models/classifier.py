@@ -55,17 +55,8 @@ def mlp_classifier(
     standardise_inputs : bool
         Whether to standardise X inside, with the mean and sd of the rows given here, as
         :func:`mlp_regression` does; the two are then part of every fit.
-    category_dims : dict of str to int, optional
-        Columns of a frame X that hold categories (strings, integers or booleans), and the length of
-        the vectors ``e_{column}`` that stand for their levels, with normal priors. The vectors
-        follow the numbers as inputs of the first layer, along ``input``. A category that the data
-        here have not is predicted with ``e_{column}_unseen``, which keeps its prior (a fit of modes
-        has it at 0), and a warning says in how many rows.
-    category_sd : float or "learned"
-        Prior sd of the entries of those vectors. "learned" is one sd a column, ``e_{column}_sd``
-        with the prior HalfNormal(1): levels are partially pooled, and an unseen one is as far from
-        the others as they are from each other (Gelman and Hill 2007, ch. 12). Samplers move
-        ``e_{column}_offset``, of which the vectors are multiples.
+    category_dims, category_sd
+        As in :func:`mlp_regression`.
     total_size : int, optional
         Number of rows in the full data, with minibatch tensors: the likelihood is then scaled by
         ``total_size`` / batch size. Required for tensors, refused for arrays.
