@@ -19,6 +19,7 @@ from pytensor.link.jax.ops import JAXOp
 from pytensor.raise_op import CheckAndRaise
 from pytensor.scalar import Neg, Switch
 from pytensor.scalar.math import Softplus
+from pytensor.tensor.basic import Split
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 
@@ -55,6 +56,7 @@ def jax_function(
     if check_bounds:
         _invalid_as_impossible(graph)
     _drop_checks(graph)
+    _slice_instead_of_split(graph)
     get_mode("JAX").excluding("local_dimshuffle_lift").optimizer.rewrite(graph)
     _drop_checks(graph)  # rewrites add their own
     _simplify_softplus(graph)
@@ -83,6 +85,24 @@ def _drop_checks(graph: FunctionGraph) -> None:
     for node in graph.toposort():
         if isinstance(node.op, CheckAndRaise):
             graph.replace(node.outputs[0], node.inputs[0])
+
+
+def _slice_instead_of_split(graph: FunctionGraph) -> None:
+    """Write a split as slices, as of a random walk into its first value and its steps.
+
+    JAX has to know the sizes of a split when it compiles, and takes those of data for numbers that
+    are not known; of a slice it finds them.
+    """
+    for node in graph.toposort():
+        if isinstance(node.op, Split):
+            x, sizes = node.inputs
+            axis, end, ends = node.op.axis, None, []
+            for k in range(node.op.len_splits - 1):
+                end = sizes[k] if end is None else end + sizes[k]
+                ends.append(end)
+            for old, a, b in zip(node.outputs, [None, *ends], [*ends, None], strict=True):
+                new = x[(*[slice(None)] * axis, slice(a, b))]
+                graph.replace(old, pt.specify_shape(new, old.type.shape))
 
 
 def _simplify_softplus(graph: FunctionGraph) -> None:

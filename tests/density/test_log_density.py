@@ -271,3 +271,18 @@ def test_potentials_on_data_are_likelihood_and_others_prior():
     np.testing.assert_allclose(
         density.potentials(theta, density.data)["fit"], -((COUNTS - 0.7) ** 2), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("shape", [(8,), (3, 8)])
+def test_a_random_walk_observed_in_data_compiles(shape):
+    values = np.random.default_rng(4).normal(size=shape)
+    with pm.Model() as model:
+        sigma = pm.HalfNormal("sigma")
+        first = pm.Normal.dist(0.0, 2.0)
+        pm.GaussianRandomWalk("obs", sigma=sigma, init_dist=first, observed=pm.Data("y", values))
+    density = compile_log_density(model)
+    with precision(np.float64):
+        found = jax.jit(density.log_likelihood)(jnp.array([np.log(0.7)]), density.arrays())
+    steps = np.diff(values, axis=-1)
+    by_hand = stats.norm.logpdf(values[..., 0], 0, 2).sum() + stats.norm.logpdf(steps, 0, 0.7).sum()
+    np.testing.assert_allclose(found, by_hand, rtol=1e-9)
