@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import entr
 
-from bnnbook.metrics.inputs import SAMPLE_DIMS, check_rows_sum_to_one
+from bnnbook.metrics.inputs import SAMPLE_DIMS, check_rows_sum_to_one, real_numbers
 
 __all__ = [
     "Decomposition",
@@ -71,7 +71,7 @@ def entropy_decomposition(probs: Any, *, class_axis: int | None = None) -> Decom
 
         total, aleatoric = entropy(probs.mean(dims)), entropy(probs).mean(dims)
         return Decomposition(aleatoric, (total - aleatoric).clip(min=0.0), total)
-    array, binary = np.asarray(probs, dtype=float), class_axis is None
+    array, binary = real_numbers("probs", probs), class_axis is None
     if class_axis is not None:
         if array.ndim < 2 or not 1 <= class_axis % array.ndim < array.ndim:
             raise ValueError(
@@ -118,7 +118,10 @@ def variance_decomposition(mu: Any, sigma: Any) -> Decomposition:
             "mu and sigma must both be DataArrays or both arrays, "
             f"got {type(mu).__name__} and {type(sigma).__name__}"
         )
-    if isinstance(mu, xr.DataArray):
+    if not isinstance(mu, xr.DataArray):
+        mu, sigma = real_numbers("mu", mu), real_numbers("sigma", sigma)
+    else:  # the square of a small integer wraps
+        mu, sigma = (v.copy(data=real_numbers(n, v)) for n, v in (("mu", mu), ("sigma", sigma)))
         if set(mu.dims) != set(sigma.dims):
             raise ValueError(f"mu and sigma must have the same dims, got {mu.dims}, {sigma.dims}")
         sigma = sigma.transpose(*mu.dims)

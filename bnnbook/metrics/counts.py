@@ -16,7 +16,7 @@ from scipy import stats
 from scipy.special import betainc, pdtrc
 
 from bnnbook.checks import seed_int
-from bnnbook.metrics.inputs import by_draw, parameter_draws, real_targets
+from bnnbook.metrics.inputs import by_draw, parameter_draws, real_targets, same_labels
 from bnnbook.metrics.mixtures import log_score
 
 __all__ = ["crps_counts", "nll_counts", "pit_counts"]
@@ -110,6 +110,8 @@ def _check(y: Any, mu: Any, alpha: Any, psi: Any) -> _Counts:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(f"y must hold whole numbers from 0, got {target[row]:g} in row {row}")
+    for name, value in (("psi", psi), ("alpha", alpha)):
+        same_labels(mu, value, f"mu and {name}")
     inflation = by_draw("psi", 1.0 if psi is None else psi, mean.shape)
     if not ((inflation >= 0) & (inflation <= 1)).all():
         raise ValueError("psi must lie in [0, 1], got a value outside")

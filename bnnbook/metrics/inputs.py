@@ -16,7 +16,10 @@ __all__ = [
     "labels_and_classes",
     "parameter_draws",
     "positive_bins",
+    "real_numbers",
     "real_targets",
+    "refuse_masked",
+    "same_labels",
     "unit_level",
 ]
 
@@ -33,6 +36,33 @@ class Classes(NamedTuple):
     probs: np.ndarray
     certainty: np.ndarray
     rounding: float
+
+
+def real_numbers(name: str, value: Any) -> np.ndarray:
+    """``value`` in double precision, or an error that names it.
+
+    Of complex numbers NumPy would take the real part, of dates their days, of a masked array what
+    lies behind the mask.
+    """
+    refuse_masked(name, value)
+    array = np.asarray(value)
+    if array.dtype.kind == "O":  # such as a nullable column
+        try:
+            array = array.astype(float)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must hold real numbers, got {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array.astype(float, copy=False)
+
+
+def refuse_masked(name: str, value: Any) -> None:
+    """Raise if entries of a masked array are masked: they would count like any other."""
+    if np.ma.is_masked(value):
+        hidden = int(np.ma.getmaskarray(value).sum())
+        raise ValueError(
+            f"{name} must have no masked values, got {hidden} of {np.size(value)}: leave them out"
+        )
 
 
 def check_rows_sum_to_one(name: str, probs: np.ndarray, dtype: Any) -> None:
@@ -54,14 +84,15 @@ def check_rows_sum_to_one(name: str, probs: np.ndarray, dtype: Any) -> None:
 def class_probabilities(name: str, p: Any) -> Classes:
     """Probabilities of class 1, (n,), or of each class, (n, K); draws of a DataArray averaged.
 
-    A DataArray's dim ``class`` is found by its name.
+    A DataArray's dim ``class`` is found by its name, and put in order if its labels are integers.
     """
     dtype = np.result_type(getattr(p, "dtype", np.float64))
     dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
     if isinstance(p, xr.DataArray):
         samples = [d for d in SAMPLE_DIMS if d in p.dims]
         p = p.astype(float).mean(samples) if samples else p
-        p = p.transpose(..., "class") if "class" in p.dims else p
+        p = _classes_in_order(name, p)
+    refuse_masked(name, p)
     raw = np.asarray(p)
     if raw.ndim not in (1, 2) or raw.size == 0:
         raise ValueError(f"{name} must have shape (n,) or (n, K), got {raw.shape}")
@@ -80,13 +111,14 @@ def class_probabilities(name: str, p: Any) -> Classes:
 
 def labels_and_classes(y: Any, p: Any) -> tuple[np.ndarray, Classes]:
     """Labels (n,) and the probabilities of their classes, or an error that names the argument."""
+    refuse_masked("y", y)
     labels = np.asarray(y)
     if labels.ndim != 1 or labels.size == 0:
         raise ValueError(f"y must be a non-empty 1-D array, got shape {labels.shape}")
     if labels.dtype.kind not in "iub":
         raise TypeError(f"y must hold integer labels, got dtype {labels.dtype}")
     classes = class_probabilities("p", p)
-    _same_labels(y, p)
+    same_labels(y, p, "y and the predictions")
     n, width = classes.probs.shape
     if n != len(labels):
         raise ValueError(f"y and p must have the same length, got {len(labels)} and {n}")
@@ -103,7 +135,7 @@ def parameter_draws(name: str, value: Any, *, positive: bool = False) -> np.ndar
             raise ValueError(f"{name} must have dims chain and draw, got {value.dims}")
         value = value.transpose(*dims, ...).to_numpy()
         value = value.reshape(-1, *value.shape[len(dims) :])
-    array = np.asarray(value, dtype=float)
+    array = real_numbers(name, value)
     if array.ndim not in (2, 3) or array.size == 0:
         raise ValueError(f"{name} must have shape (draws, n) or (draws, n, D), got {array.shape}")
     if not np.isfinite(array).all():
@@ -119,7 +151,7 @@ def by_draw(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
         dims = [d for d in SAMPLE_DIMS if d in value.dims]
         value = value.transpose(*dims, ...).to_numpy()
         value = value.reshape(-1, *value.shape[len(dims) :])
-    array = np.asarray(value, dtype=float)
+    array = real_numbers(name, value)
     if array.shape not in ((), shape[:1], shape):
         raise ValueError(
             f"{name} must be a number, one a draw, {shape[:1]}, or of the shape of mu, {shape}, "
@@ -132,14 +164,14 @@ def by_draw(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 def real_targets(y: Any, draws: np.ndarray, given: Any = None) -> np.ndarray:
     """Finite targets of the shape of one of the ``draws``, which ``given`` held with labels."""
-    target = np.asarray(y, dtype=float)
+    target = real_numbers("y", y)
     if target.shape != draws.shape[1:]:
         raise ValueError(
             f"y must have the shape of one draw of mu, {draws.shape[1:]}, got {target.shape}"
         )
     if not np.isfinite(target).all():
         raise ValueError("y must be finite, got NaN or infinity")
-    _same_labels(y, given)
+    same_labels(y, given, "y and the predictions")
     return target
 
 
@@ -152,17 +184,31 @@ def positive_bins(n_bins: Any) -> int:
 
 def unit_level(level: Any) -> float:
     """Return a probability strictly between 0 and 1, or raise."""
-    if not 0 < level < 1:
+    if isinstance(level, str) or np.ndim(level) or not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), got {level}")
     return float(level)
 
 
-def _same_labels(y: Any, other: Any) -> None:
-    """Two DataArrays of the same rows must carry the same labels in the same order."""
-    if not (isinstance(y, xr.DataArray) and isinstance(other, xr.DataArray)):
+def same_labels(first: Any, second: Any, names: str) -> None:
+    """Two DataArrays must carry the same labels in the same order along the dims of both."""
+    if not (isinstance(first, xr.DataArray) and isinstance(second, xr.DataArray)):
         return
-    for dim in y.dims:
-        if dim in y.indexes and dim in other.indexes and not y.indexes[dim].equals(
-            other.indexes[dim]
-        ):  # fmt: skip
-            raise ValueError(f"y and the predictions must have the same labels along {dim!r}")
+    for dim in set(first.indexes) & set(second.indexes):
+        if not first.indexes[dim].equals(second.indexes[dim]):
+            raise ValueError(f"{names} must have the same labels along {dim!r}, in the same order")
+
+
+def _classes_in_order(name: str, p: xr.DataArray) -> xr.DataArray:
+    """Classes on the last axis; those with the integers 0, ..., K - 1 as labels in that order."""
+    if "class" not in p.dims:
+        if p.ndim == 2 and p.dims[1] in ("obs", "obs_id"):
+            raise ValueError(
+                f"{name} must have the dims of draws named {', '.join(SAMPLE_DIMS)} and its "
+                f"classes on the last axis, got {p.dims}"
+            )
+        return p
+    p = p.transpose(..., "class")
+    codes = p["class"].to_numpy() if "class" in p.indexes else np.arange(0)
+    if codes.dtype.kind in "iu" and sorted(codes.tolist()) == list(range(p.sizes["class"])):
+        return p.isel({"class": np.argsort(codes)})
+    return p

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
-from bnnbook.metrics.inputs import unit_level
+from bnnbook.metrics.inputs import real_numbers, same_labels, unit_level
 from bnnbook.metrics.regression import normal_draws
 
 __all__ = ["Interval", "coverage", "interval_score", "interval_width", "predictive_interval"]
@@ -97,7 +97,10 @@ def _quantile(level: float, mean: np.ndarray, sd: np.ndarray, reach: np.ndarray)
 
 
 def _check_interval(y: Any, lower: Any, upper: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    target, low, high = (np.asarray(a, dtype=float) for a in (y, lower, upper))
+    given = {"y": y, "lower": lower, "upper": upper}
+    target, low, high = (real_numbers(name, value) for name, value in given.items())
+    for name in ("lower", "upper"):
+        same_labels(y, given[name], f"y and {name}")
     if not target.shape == low.shape == high.shape or target.size == 0:
         raise ValueError(
             "y, lower and upper must have the same shape and not be empty, "

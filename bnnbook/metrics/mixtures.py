@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
-from bnnbook.metrics.inputs import SAMPLE_DIMS
+from bnnbook.metrics.inputs import SAMPLE_DIMS, real_numbers
 
 __all__ = ["log_density_of_mixture", "log_score"]
 
@@ -54,7 +54,7 @@ def log_score(log_density_draws: Any) -> float:
         rows = [d for d in value.dims if d not in dims]
         value = value.transpose(*dims, *(["obs"] if "obs" in rows else []), ...).to_numpy()
         value = value.reshape(-1, *value.shape[len(dims) :])
-    density = np.asarray(value, dtype=float)
+    density = real_numbers("log_density_draws", value)
     if density.ndim < 2 or density.size == 0:
         raise ValueError(
             f"log_density_draws must have shape (draws, n) or (draws, n, D), got {density.shape}"

@@ -14,7 +14,13 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp, ndtr
 
-from bnnbook.metrics.inputs import SAMPLE_DIMS, check_rows_sum_to_one, parameter_draws, real_targets
+from bnnbook.metrics.inputs import (
+    SAMPLE_DIMS,
+    check_rows_sum_to_one,
+    parameter_draws,
+    real_targets,
+    same_labels,
+)
 from bnnbook.metrics.mixtures import log_score
 
 __all__ = ["crps_mixture", "nll_mixture", "pit_mixture"]
@@ -85,6 +91,7 @@ def _check(y: Any, weight: Any, mu: Any, sigma: Any) -> tuple[np.ndarray, ...]:
             if isinstance(value, xr.DataArray):
                 if set(value.dims) != set(dims):
                     raise ValueError(f"{name} must have the dims of mu, {dims}, got {value.dims}")
+                same_labels(mu, value, f"mu and {name}")
                 given[name] = value.transpose(*order)
     w, mean, sd = (parameter_draws(n, v, positive=n == "sigma") for n, v in given.items())
     if mean.ndim != 3 or not w.shape == mean.shape == sd.shape:

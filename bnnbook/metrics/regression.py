@@ -10,7 +10,13 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtr
 
-from bnnbook.metrics.inputs import SAMPLE_DIMS, parameter_draws, real_targets
+from bnnbook.metrics.inputs import (
+    SAMPLE_DIMS,
+    parameter_draws,
+    real_numbers,
+    real_targets,
+    same_labels,
+)
 from bnnbook.metrics.mixtures import log_score
 
 __all__ = ["crps", "gaussian_mixture_nll", "normal_draws", "normal_input", "pit", "rmse"]
@@ -34,7 +40,7 @@ def rmse(y: Any, mu: Any) -> float:
         labelled = any(d in mu.dims for d in SAMPLE_DIMS)
         draws = parameter_draws("mu", mu if labelled else mu.expand_dims("sample"))
     else:
-        array = np.asarray(mu, dtype=float)
+        array = real_numbers("mu", mu)
         draws = parameter_draws("mu", array[None] if array.shape == np.shape(y) else array)
     target = real_targets(y, draws, mu)
     return float(np.sqrt(np.mean((target - draws.mean(axis=0)) ** 2)))
@@ -106,6 +112,7 @@ def normal_draws(mu: Any, sigma: Any) -> tuple[np.ndarray, Any]:
     if isinstance(mu, xr.DataArray) and isinstance(sigma, xr.DataArray):
         if set(mu.dims) != set(sigma.dims):
             raise ValueError(f"mu and sigma must have the same dims, got {mu.dims}, {sigma.dims}")
+        same_labels(mu, sigma, "mu and sigma")
         samples = [d for d in SAMPLE_DIMS if d in mu.dims]
         sigma = sigma.transpose(*samples, *(d for d in mu.dims if d not in samples))
     sd = parameter_draws("sigma", sigma, positive=True)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from bnnbook.metrics.inputs import labels_and_classes
+from bnnbook.metrics.inputs import labels_and_classes, real_numbers
 
 __all__ = ["OODScores", "RiskCoverage", "accuracy_vs_certainty", "ood_scores", "risk_coverage"]
 
@@ -115,7 +115,9 @@ def ood_scores(
     """
     if positive not in ("outside", "inside"):
         raise ValueError(f'positive must be "outside" or "inside", got {positive!r}')
-    low, high = np.ravel(np.asarray(inside, float)), np.ravel(np.asarray(outside, float))
+    low, high = (
+        np.ravel(real_numbers(n, v)) for n, v in (("inside", inside), ("outside", outside))
+    )
     if not low.size or not high.size:
         raise ValueError("inside and outside must each have at least one score")
     score = np.concatenate([low, high])

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 from scipy.special import expit, gammaln, stdtr, stdtrit
 
-from bnnbook.metrics.inputs import by_draw, parameter_draws, real_targets
+from bnnbook.metrics.inputs import by_draw, parameter_draws, real_targets, same_labels
 from bnnbook.metrics.mixtures import log_score
 
 __all__ = ["crps_student_t", "nll_student_t"]
@@ -177,6 +177,7 @@ def _check(
     if (scale is None) == (sd is None):
         raise TypeError("give the spread as scale= or as sd=, one of the two")
     name, value = ("scale", scale) if sd is None else ("sd", sd)
+    same_labels(mu, value, f"mu and {name}")
     mean = parameter_draws("mu", mu)
     spread = parameter_draws(name, value, positive=True)
     if mean.shape != spread.shape:
