@@ -23,6 +23,7 @@ __all__ = ["Bound", "CheckIndices", "Reduce"]
 
 ROWS = 2048  # rows per compiled call: one draw's activations then stay in a core's cache
 DRAWS = 64  # draws per compiled call of that many rows; of fewer rows more
+MOST_EMPTY = 16  # results kept, without their values
 WEIGHTS = 2**20  # of the draws per compiled call, where there are more than DRAWS
 
 Reduce = Callable[[xr.Dataset], xr.Dataset]
@@ -41,6 +42,11 @@ class Bound:
     function: Callable[..., Any] = field(repr=False)
     check_indices: CheckIndices = field(repr=False)
     draws: Draws = field(repr=False)
+    once: bool = field(default=False, repr=False)
+    """Whether it is for one call: its draws are then not worth a copy on the device."""
+    empty: dict[tuple, xr.Dataset] = field(default_factory=dict, init=False, repr=False)
+    """Results by the shapes of their values, as yet without these: making one takes longer than
+    computing the outputs of a row."""
 
     def __call__(self, X: Any, *, reduce: str | Reduce | None = None) -> xr.Dataset:
         """Evaluate the outputs at ``X`` for every draw.
@@ -71,7 +77,7 @@ class Bound:
             raise ValueError(f"reduce must be None, 'mean' or a function, got {reduce!r}")
         name, first = next(iter(plan.inputs.items()))
         n = arrays[name].shape[first.axis]
-        rows = n if plan.whole else min(ROWS, 1 << max(n - 1, 7).bit_length())
+        rows = n if plan.whole or n == 1 else min(ROWS, 1 << max(n - 1, 7).bit_length())
         if reducer is None:
             return self._dataset(self._computed(arrays, held, range(n), rows))
         parts = []
@@ -91,6 +97,7 @@ class Bound:
         most = min(DRAWS * ROWS // rows, WEIGHTS // max(weights, 1))
         size = min(max(DRAWS, most), total)
         todo = [(r, d) for r in wanted[::rows] for d in range(0, total, size)]
+        keep = size == total and (len(todo) > 1 or not self.once)
         results: dict[str, np.ndarray] = {}
 
         def compute(start: int, first: int) -> None:
@@ -99,12 +106,10 @@ class Bound:
             begin = min(first, total - size)
             stop = min(start + rows, wanted.stop)
             with jax.enable_x64(self.plan.dtype == "float64"):  # of this thread
-                values = self._all if size == total else self._values(slice(begin, begin + size))
-                fixed = [
-                    self._on_device(held[n]) for n, h in self.plan.held.items() if not h.constant
-                ]
-                data = [
-                    self._on_device(_rows(arrays[name], spec.axis, start, stop, rows))
+                values = self._all if keep else self._values(slice(begin, begin + size))
+                fixed = [self._plain(held[n]) for n, h in self.plan.held.items() if not h.constant]
+                data = [  # the compiled function puts them on the device, in its own, faster way
+                    self._plain(_rows(arrays[name], spec.axis, start, stop, rows))
                     for name, spec in self.plan.inputs.items()
                 ]
                 found = self.function(values, data, fixed)
@@ -126,32 +131,42 @@ class Bound:
 
     @cached_property
     def _all(self) -> list[jax.Array]:
-        """All draws, where one block holds them."""
-        return self._values(slice(None))
+        """All draws, on the device, where one block holds them."""
+        return [jnp.asarray(value) for value in self._values(slice(None))]
 
-    def _values(self, part: slice) -> list[jax.Array]:
-        return [self._on_device(self.draws.values[name][part]) for name in self.plan.parameters]
+    def _values(self, part: slice) -> list[np.ndarray]:
+        return [self._plain(self.draws.values[name][part]) for name in self.plan.parameters]
 
-    def _on_device(self, array: np.ndarray) -> jax.Array:
-        return jnp.asarray(array, dtype=self.plan.dtype if array.dtype.kind == "f" else None)
+    def _plain(self, array: np.ndarray) -> np.ndarray:
+        return np.asarray(array, dtype=self.plan.dtype if array.dtype.kind == "f" else None)
 
     def _dataset(self, outputs: Mapping[str, np.ndarray]) -> xr.Dataset:
-        sizes = self.draws.sizes
-        shape = tuple(sizes.values())
-        coords: dict[Any, Any] = dict(self.draws.index.coords)
-        variables = {}
-        for name, value in outputs.items():
+        shape = tuple(self.draws.sizes.values())
+        values = {name: value.reshape(*shape, *value.shape[1:]) for name, value in outputs.items()}
+        key = tuple(value.shape for value in values.values())
+        empty = self.empty.get(key)
+        if empty is None:
+            if len(self.empty) >= MOST_EMPTY:
+                self.empty.clear()
+            empty = self.empty[key] = self._empty(dict(zip(values, key, strict=True)))
+        return empty.copy(data=values)
+
+    def _empty(self, shapes: Mapping[str, tuple[int, ...]]) -> xr.Dataset:
+        """A result of values of these shapes, which take no memory."""
+        sizes, labels = self.draws.sizes, self.plan.labels
+        coords, variables = {}, {}
+        for name, shape in shapes.items():
             dims = [d or f"{name}_dim_{i}" for i, d in enumerate(self.plan.outputs[name])]
-            variables[name] = ((*sizes, *dims), value.reshape(*shape, *value.shape[1:]))
-            for dim, size in zip(dims, value.shape[1:], strict=True):
-                if dim not in sizes and len(self.plan.labels.get(dim, ())) == size:
-                    coords[dim] = self.plan.labels[dim]
-        return xr.Dataset(variables, coords)
+            variables[name] = xr.Variable((*sizes, *dims), np.broadcast_to(np.nan, shape))
+            for dim, size in zip(dims, shape[len(sizes) :], strict=True):
+                if dim not in sizes and len(labels.get(dim, ())) == size:
+                    coords[dim] = labels[dim]
+        return xr.Dataset(variables, self.draws.index.coords).assign_coords(coords)
 
 
 def _rows(array: np.ndarray, axis: int, start: int, stop: int, rows: int) -> np.ndarray:
     """As many rows as every block has: the last one again and again where there are fewer."""
-    part = np.take(array, range(start, stop), axis=axis)
+    part = array[(slice(None),) * axis + (slice(start, stop),)]
     if stop - start == rows:
         return part
     width = [(0, rows - stop + start if i == axis else 0) for i in range(part.ndim)]

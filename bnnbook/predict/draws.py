@@ -103,7 +103,9 @@ def open_draws(
     arrays = {}
     for name, parameter in parameters.items():
         dims = own_dims(name, parameter.dims)
-        value = aligned(dataset[name], f"posterior variable {name}", dims, labels)
+        value = dataset.variables[name]
+        if not _in_order(dataset, value, dims, labels):
+            value = aligned(dataset[name], f"posterior variable {name}", dims, labels).variable
         shape = value.shape[value.ndim - len(dims) :]
         if shape != parameter.shape:
             raise ValueError(
@@ -125,7 +127,7 @@ def open_draws(
     for name, value in arrays.items():
         short = {dim: size for dim, size in sizes.items() if dim not in value.dims}
         last = value.dims[value.ndim - len(parameters[name].dims) :]
-        full = value.expand_dims(short) if short else value
+        full = value.set_dims(short | value.sizes) if short else value
         full = full.transpose(*sizes, *last)
         values[name] = full.to_numpy().reshape(-1, *parameters[name].shape)
     carriers = [dataset.attrs, *(dataset[name].attrs for name in parameters)]
@@ -134,8 +136,24 @@ def open_draws(
         for name, variable in dataset.variables.items()
         if name in dataset.data_vars or not set(variable.dims) <= set(sizes)
     ]
-    index = dataset.drop_vars(others).drop_attrs()
+    index = dataset.drop_vars(others).copy()
+    index.attrs = {}
+    for variable in index.variables.values():  # as drop_attrs, which takes longer than predicting
+        variable.attrs = {}
     return Draws(values, sizes, index, record_of(*carriers), constants)
+
+
+def _in_order(
+    dataset: xr.Dataset, variable: xr.Variable, dims: tuple[str, ...], labels: Mapping[str, Any]
+) -> bool:
+    """Whether nothing is left to do for :func:`aligned`, which takes longer than predicting."""
+    if variable.dims[variable.ndim - len(dims) :] != dims:
+        return False
+    for dim in dims:
+        own = dataset.variables.get(dim) if dim in labels else None
+        if own is not None and own.to_numpy().tolist() != np.asarray(labels[dim]).tolist():
+            return False
+    return True
 
 
 def held_values(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import xarray as xr
@@ -87,7 +87,7 @@ class Predictor:
             fit is of another model, a reduction drops ``obs``, or X is empty, not finite, of the
             wrong shape, name, column or dtype, or an index that is out of range.
         """
-        return self.bind(posterior)(X, reduce=reduce)
+        return replace(self.bind(posterior), once=True)(X, reduce=reduce)
 
     def bind(self, posterior: xr.DataTree | xr.Dataset | Mapping[str, Any]) -> Bound:
         """The predictor with its draws, for many calls with few rows each.
