@@ -46,8 +46,8 @@ def compile_predictor(
 
     The draws and the inputs are arguments of one compiled JAX function, so neither a new posterior
     nor new data compiles anything again, except for the first call at a new block shape (row counts
-    are padded to powers of two up to 2,048). Works with any model whose inputs are in ``pm.Data``
-    or ``pm.Minibatch``.
+    are padded to powers of two from 8 to 2,048, but one row is computed alone). Works with any
+    model whose inputs are in ``pm.Data`` or ``pm.Minibatch``.
 
     Rows are the axis named ``obs_id`` or ``obs``, else that of the observed variable by name; of
     data without names, the first axis, where it is as long as the observed data and the outputs

@@ -137,6 +137,28 @@ def test_bound_draws_predict_as_a_call_does(build):
         predictor.bind(posterior.drop_vars(predictor.parameters[0]))
 
 
+def test_repeated_calls_share_neither_values_nor_attributes():
+    model, output, data = binary()
+    with model:
+        posterior = pm.sample_prior_predictive(5, random_seed=0)["prior"].to_dataset()
+    posterior = posterior[[rv.name for rv in model.free_RVs]]
+    posterior["draw"].attrs["note"] = "theirs"
+    predictor = predict.compile_predictor(model, output)
+    bound = predictor.bind(posterior)
+    row, other = ({name: v[i : i + 1] for name, v in data.items()} for i in (0, 1))
+    first = bound(row)
+    kept = first.copy(deep=True)
+    second = bound(other)
+    second[output][:] = -1
+    second.attrs["note"] = second["draw"].attrs["note"] = "ours"
+    xr.testing.assert_identical(first, kept)
+    xr.testing.assert_identical(bound(row), kept)
+    assert posterior["draw"].attrs == {"note": "theirs"}
+    first_weights = next(iter(posterior.data_vars.values()))
+    first_weights[:] = first_weights + 1.0  # a call reads the draws, also those written in place
+    assert abs(predictor(posterior, row)[output] - kept[output]).max() > 1e-3
+
+
 def test_reduced_over_draws_block_by_block():
     model, _, _ = binary()
     posterior, new = draws(model), RNG.normal(size=(4100, 2))
