@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import resource
 import statistics
 import time
@@ -16,6 +17,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -23,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.task import Run, Task
 
-__all__ = ["measure", "spread"]
+__all__ = ["measure", "peak_mb", "spread"]
 
 LIMIT = 5_400.0  # seconds a run may take
 START = 600.0  # seconds that importing may take
@@ -159,7 +161,13 @@ def serve(pipe: Connection, contestant: bytes, quick: bool, flags: str) -> None:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this process until now, in MB."""
+    """Largest resident memory of this process until now, in MB.
+
+    On Linux ``ru_maxrss`` begins with what the parent held, which can hide all that a child takes.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+)", status.read_text())):
+        return int(found[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
