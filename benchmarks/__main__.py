@@ -1,7 +1,8 @@
 """Run the benchmarks (``make bench``), or write the book's page from what is stored.
 
-``QUICK=1`` does little of everything in three minutes; ``ONLY`` names tasks or groups. Each row is
-stored in ``benchmarks/results.json`` as soon as it is there.
+``QUICK=1`` does little of everything in three minutes; ``ONLY`` names tasks or groups, or is
+``growth``. Each row is stored in ``benchmarks/results.json`` as soon as it is there; those of
+growth in ``benchmarks/growth.json``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import os
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 
 from benchmarks.timing import LIMIT, measure  # each contestant imports this file: nothing heavy
 
@@ -24,12 +24,15 @@ def main() -> int:
     """Measure what is chosen; print, store and show it."""
     for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         os.environ.pop(name, None)  # code kept from an earlier run would cost nothing to compile
-    from benchmarks import report
+    from benchmarks import growth, report
     from benchmarks.catalogue import TASKS, chosen, groups_first
 
     quick = os.environ.get("QUICK") == "1"
+    only = (os.environ.get("ONLY") or "").replace(",", " ").split()
+    if only == ["growth"]:  # no peers and a page section of its own; takes ten minutes
+        return growth.main(quick=quick)
     try:
-        tasks = chosen(TASKS, (os.environ.get("ONLY") or "").replace(",", " ").split())
+        tasks = chosen(TASKS, only)
     except ValueError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
@@ -44,11 +47,7 @@ def main() -> int:
             continue
         few = 1 if task.fresh else QUICK_REPEATS
         limit = min(QUICK_LIMIT, QUICK_SECONDS + QUICK_LIMIT - spent) if quick else LIMIT
-        row = {
-            "name": task.name, "group": task.group, "what": task.what, "unit": task.unit,
-            "goal": task.goal, "quick": quick, "machine": report.machine(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": report.versions(),
-        }  # fmt: skip
+        row = report.described(task, quick=quick)
         clock = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             os.environ["PYTENSOR_FLAGS"] = f"{flags}base_compiledir={folder}"
@@ -69,8 +68,9 @@ def main() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["page"]:
-        from benchmarks import report
+        from benchmarks import growth, report
 
         report.write_page()
+        growth.write_page()
     else:
         sys.exit(main())

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import psutil
 
-__all__ = ["RESULTS", "load", "machine", "markdown", "page", "save", "versions", "write_page"]
+from benchmarks.task import Task
+
+__all__ = [
+    "RESULTS", "described", "intro", "load", "machine", "markdown", "page", "save", "seconds",
+    "versions", "write_page",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results.json"
@@ -52,6 +58,15 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def described(task: Task, *, quick: bool) -> dict[str, Any]:
+    """A task's row before it is measured: what is done, when and where."""
+    return {
+        "name": task.name, "group": task.group, "what": task.what, "unit": task.unit,
+        "goal": task.goal, "quick": quick, "machine": machine(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(),
+    }  # fmt: skip
 
 
 def load(path: Path = RESULTS) -> dict[str, Any]:
@@ -91,8 +106,8 @@ def markdown(tasks: list[dict[str, Any]]) -> list[str]:
                 quality = ", ".join(f"{k} {v:,.4g}" for k, v in one["quality"].items())
                 cells += [
                     _ratio(one["ratio"]), _ratio(one["ratio_with_compiling"]),
-                    f"{_seconds(per[len(per) // 2])} / {task['unit']}",
-                    _seconds(compiling[len(compiling) // 2]), f"{one['peak_mb']:,.0f}", quality,
+                    f"{seconds(per[len(per) // 2])} / {task['unit']}",
+                    seconds(compiling[len(compiling) // 2]), f"{one['peak_mb']:,.0f}", quality,
                 ]  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
     return lines
@@ -101,7 +116,7 @@ def markdown(tasks: list[dict[str, Any]]) -> list[str]:
 def page(results: dict[str, Any], template: str) -> str:
     """The page with its tables as the stored rows have them."""
     tasks = list(results["tasks"].values())
-    body = _intro(tasks) + ([*markdown(tasks), "", *_goals(tasks)] if tasks else [])
+    body = intro(tasks) + ([*markdown(tasks), "", *_goals(tasks)] if tasks else [])
     text = "\n".join([BEGIN, "", *body, "", END])
     return re.sub(f"{BEGIN}.*?{END}", lambda _: text, template, flags=re.DOTALL)
 
@@ -141,7 +156,7 @@ def draw(tasks: list[dict[str, Any]]) -> plt.Figure:
     return figure
 
 
-def _intro(tasks: list[dict[str, Any]]) -> list[str]:
+def intro(tasks: list[dict[str, Any]]) -> list[str]:
     """When, where and how seriously the rows were measured."""
     if not tasks:
         return ["Nothing has been measured yet."]
@@ -186,7 +201,8 @@ def _ratio(r: dict[str, float] | None) -> str:
     return f"{r['median']:.2f} ({r['min']:.2f}-{r['max']:.2f})" if r else ""
 
 
-def _seconds(value: float) -> str:
+def seconds(value: float) -> str:
+    """A time with its unit."""
     for size, name in ((1, "s"), (1e-3, "ms")):
         if value >= size:
             return f"{value / size:.3g} {name}"

@@ -2,11 +2,15 @@
 
 import json
 import re
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
-from benchmarks import report
+from benchmarks import gpu, growth, report
 from benchmarks.task import Run, Task
+from benchmarks.tasks import growth as points
 from benchmarks.timing import measure, ratios, spread
 
 
@@ -151,3 +155,99 @@ def test_what_only_names_is_checked():
     groups = [task.group for task in groups_first(TASKS)]
     assert len(set(groups)) == len(set(groups[: len(set(groups))]))
     assert len(groups) == len(TASKS)
+
+
+def test_a_childs_peak_has_no_part_of_its_parents_memory():
+    held = np.ones(50_000_000)  # 400 MB
+    code = "from benchmarks.timing import peak_mb; print(peak_mb())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < held.nbytes / 2**20
+
+
+def grown(sizes, seconds, peak, *, name="SG-MCMC, on disk", axis="rows"):
+    """A series as it is stored; a point without seconds has failed."""
+    found = [
+        {
+            "name": f"{size:,}", "error": None if s else "MemoryError", "peak_mb": mb,
+            "runs": [{"seconds": 10 * s, "work": 10.0}] if s else [],
+            "quality": {"size": float(size), "before": 1.5, "resident_mb": mb + 400},
+        }
+        for size, s, mb in zip(sizes, seconds, peak, strict=True)
+    ]  # fmt: skip
+    return row(found, quick=False) | {"name": name, "axis": axis}
+
+
+def test_a_slope_is_that_of_the_large_sizes():
+    sizes = [1, 10, 100, 1_000]
+    assert growth.slope(sizes, [5.0, 3.0, 300.0, 30_000.0]) == pytest.approx(2)
+    assert growth.slope(sizes, [1.0, 7.0, 7.0, 7.0]) == pytest.approx(0, abs=1e-12)
+    assert np.isnan(growth.slope([10], [1.0]))
+
+
+def test_the_section_has_costs_slopes_memory_a_row_and_failures():
+    series = grown([10**3, 10**5, 10**6], [2e-5, 2e-5, 2e-5], [100.0, 110.0, 196.0])
+    broken = grown([10, 100], [1e-3, None], [50.0, 60.0], name="ADVI", axis="groups")
+    template = f"before\n{growth.BEGIN}\nstale\n{growth.END}\nafter"
+    stored = {"tasks": {"a": series, "b": broken}}
+    page = growth.section(stored, template)
+    assert "| rows, 1,000 to 1,000,000 | SG-MCMC, on disk | 20 us to 20 us a step | 0.00 |" in page
+    assert "at most 596 MB were resident" in page
+    assert "a further row took 100 bytes" in page
+    assert "ADVI (failed at 100)" in page
+    assert "one size" in page
+    assert "_static/growth.png" in page
+    assert "stale" not in page
+    empty = growth.section({"tasks": {}}, template)
+    assert "Not measured yet" in empty
+    assert "growth.png" not in empty  # it is not there to be shown
+
+
+def test_the_growth_figure_has_a_line_of_panels_for_what_was_measured():
+    rows = [
+        grown([10, 100], [1e-3, 1e-2], [50.0, 60.0], axis="groups"),
+        grown([10, 100], [None, None], [50.0, 60.0], axis="draws"),
+    ]
+    figure = growth.draw(rows)
+    assert [ax.get_xlabel() for ax in figure.axes] == ["draws", "draws", "groups", "groups"]
+    labels = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
+    assert labels == ["SG-MCMC, on disk: 1.00"]
+
+
+def test_the_books_section_on_growth_shows_what_is_stored():
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert page == growth.section(report.load(growth.GROWTH), page)
+
+
+def test_a_point_of_growth_is_measured_from_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(points, "CHUNK", 400)
+    points.write_rows(1_000, tmp_path)
+    X, y = (np.load(tmp_path / f"{name}-1000.npy") for name in "Xy")
+    assert X.shape == (1_000, 2)
+    assert ((X.prod(axis=1) > 0) == y).all()
+    monkeypatch.setattr(points, "QUICK_STEPS", 3_000)
+    run = points.rows(True, 1_000, tmp_path, method="ADVI", mapped=True)(0)
+    assert run.work == 2_700
+    assert run.seconds > 0
+    assert run.quality["size"] == 1_000
+    assert run.quality["resident_mb"] > 100
+
+
+def test_series_have_names_of_their_own_and_axes_that_are_drawn():
+    assert len({series.name for series in points.SERIES}) == len(points.SERIES)
+    assert {series.axis for series in points.SERIES} == set(growth.AXES)
+    for series in points.SERIES:
+        assert len(series.task("", quick=False).contestants()) == len(series.sizes)
+        assert len(series.task("", quick=True).contestants()) == 1
+
+
+def test_the_script_for_a_gpu_runs_and_names_its_device(capsys):
+    assert gpu.main(["--quick"]) == 0
+    device, *lines = capsys.readouterr().out.strip().splitlines()
+    assert device == f"{gpu.device()} A quick run: its ratios are no result."
+    found = [line.split(" | ") for line in lines[2:]]
+    assert [cells[0].removeprefix("| ") for cells in found] == list(gpu.TASKS)
+    for _, ours, by_hand, *_ in found:
+        assert float(re.match(r"[\d,]+", ours)[0].replace(",", "")) > 0
+        assert float(re.match(r"[\d,]+", by_hand)[0].replace(",", "")) > 0
+    with pytest.raises(SystemExit):
+        gpu.main(["--quick", "nothing"])
