@@ -14,7 +14,7 @@ from bnnbook.datasets.regression import (
     wave_clusters,
     wave_gaps,
 )
-from bnnbook.datasets.tables import UCI, uci
+from bnnbook.datasets.tables import UCI, bike_hours, uci
 
 __all__ = [
     "CLUSTERS",
@@ -26,6 +26,7 @@ __all__ = [
     "GroupedDataset",
     "Reference",
     "ReferenceData",
+    "bike_hours",
     "boxes",
     "diabetes",
     "digits",

@@ -55,6 +55,18 @@ def test_gap_holds_out_the_middle_third(column):
 
 
 @needs_files
+def test_bike_hours_are_the_rows_of_the_table_in_order():
+    hours = datasets.bike_hours()
+    assert hours.shape == (17379, 17)
+    assert hours["dteday"].is_monotonic_increasing
+    assert str(hours["dteday"].iloc[0].date()) == "2011-01-01"
+    assert (hours["casual"] + hours["registered"] == hours["cnt"]).all()
+    data = datasets.uci("bike-sharing-hour")
+    counts = np.sort(np.concatenate([data.y_train, data.y_test]))
+    assert np.array_equal(np.sort(hours["cnt"]), counts)
+
+
+@needs_files
 def test_bike_inputs_have_no_part_of_the_target():
     data = datasets.uci("bike-sharing-hour")
     for column in data.X_train.T:
