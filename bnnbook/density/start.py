@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +13,8 @@ from bnnbook.density.jax_graph import precision
 from bnnbook.density.log_density import LogDensity
 
 __all__ = ["check_indices", "check_start", "first_points"]
+
+LARGE = 1_000_000  # numbers in the data from which on compiling saves more than it costs
 
 
 def first_points(
@@ -44,10 +47,12 @@ def check_start(density: LogDensity, thetas: np.ndarray) -> None:
     check_indices(density)
     with precision(np.float64):
         data = density.arrays()
+        large = sum(array.size for array in data) > LARGE
+        likelihood_of = jax.jit(density.log_likelihood) if large else density.log_likelihood
         for number, theta in enumerate(np.asarray(thetas, dtype=np.float64)):
             point = jnp.asarray(theta)
             prior = float(density.log_prior(point, data))
-            likelihood = float(density.log_likelihood(point, data))
+            likelihood = float(likelihood_of(point, data))
             if np.isfinite(prior + likelihood):
                 continue
             where = f"the log density is not finite at starting point {number}"
