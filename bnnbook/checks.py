@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ __all__ = [
     "non_negative_number",
     "positive_int",
     "positive_number",
+    "same_rows",
     "seed_int",
 ]
 
@@ -121,4 +123,27 @@ def check_not_forked() -> None:
             "ever for threads that a fork does not copy. Start processes afresh: "
             "ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn')), with 'spawn' or "
             "'forkserver'"
+        )
+
+
+def same_rows(X: Any, other: Any, name: str) -> None:
+    """Refuse pandas data whose row labels are those of ``X`` in another order.
+
+    Rows are paired by their position, and what was sorted or shuffled on its own would be paired
+    with the wrong ones. Other labels say nothing of the order.
+
+    Raises
+    ------
+    ValueError
+        Names the argument and the first row that differs.
+    """
+    indexes: list[Any] = [getattr(value, "index", None) for value in (X, other)]
+    index, own = indexes
+    if not all(hasattr(i, "equals") for i in indexes) or len(index) != len(own):
+        return
+    if not index.equals(own) and index.symmetric_difference(own, sort=False).empty:
+        row = next(i for i, (a, b) in enumerate(zip(index, own, strict=True)) if a != b)
+        raise ValueError(
+            f"X and {name} must have their rows in the same order, got row {row} labelled "
+            f"{index[row]} in X and {own[row]} in {name}; write {name}.loc[X.index]"
         )

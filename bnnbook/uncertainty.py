@@ -118,10 +118,8 @@ def variance_decomposition(mu: Any, sigma: Any) -> Decomposition:
             "mu and sigma must both be DataArrays or both arrays, "
             f"got {type(mu).__name__} and {type(sigma).__name__}"
         )
-    if not isinstance(mu, xr.DataArray):
-        mu, sigma = real_numbers("mu", mu), real_numbers("sigma", sigma)
-    else:  # the square of a small integer wraps
-        mu, sigma = (v.copy(data=real_numbers(n, v)) for n, v in (("mu", mu), ("sigma", sigma)))
+    mu, sigma = _numbers("mu", mu), _numbers("sigma", sigma)
+    if isinstance(mu, xr.DataArray):
         if set(mu.dims) != set(sigma.dims):
             raise ValueError(f"mu and sigma must have the same dims, got {mu.dims}, {sigma.dims}")
         sigma = sigma.transpose(*mu.dims)
@@ -171,8 +169,7 @@ def count_decomposition(mu: Any, alpha: Any = None, psi: Any = None) -> Decompos
     >>> [float(part[0]) for part in parts]  # aleatoric, epistemic, total
     [5.0, 16.0, 21.0]
     """
-    mu, alpha, psi = (v if v is None or hasattr(v, "dims") else np.asarray(v, float)
-                      for v in (mu, alpha, psi))  # fmt: skip
+    mu, alpha, psi = (_numbers(n, v) for n, v in (("mu", mu), ("alpha", alpha), ("psi", psi)))
     for name, value in (("mu", mu), ("alpha", alpha), ("psi", psi)):
         if value is None:
             continue
@@ -191,6 +188,13 @@ def count_decomposition(mu: Any, alpha: Any = None, psi: Any = None) -> Decompos
         return variance_decomposition(mu, np.sqrt(variance))
     variance = psi * variance + psi * (1 - psi) * mu**2
     return variance_decomposition(psi * mu, np.sqrt(variance))
+
+
+def _numbers(name: str, value: Any) -> Any:
+    """In double precision, labelled as before: the square of a small integer wraps."""
+    if isinstance(value, xr.DataArray):
+        return value.copy(data=real_numbers(name, value))
+    return None if value is None else real_numbers(name, value)
 
 
 def _draw_dims(array: xr.DataArray) -> list[str]:

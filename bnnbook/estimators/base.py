@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
 from bnnbook import predict
+from bnnbook.checks import same_rows
 from bnnbook.estimators.files import read, write
 from bnnbook.estimators.methods import fit_by, seed_of
 from bnnbook.frames import is_frame
@@ -148,9 +149,15 @@ class BayesianNetwork(BaseEstimator, ABC):
         checks = {"dtype": np.float64, "y_numeric": self.numeric_targets, **least}
         given = not (isinstance(y, str) and y == "no_validation")
         if not is_frame(X):
+            if self.category_dims and not reset:
+                raise TypeError(
+                    "X must be a frame with the columns of the fit, since some are categories, "
+                    f"got {type(X).__name__}"
+                )
             checks = checks if given else {"dtype": np.float64}
             return validate_data(self, X, y, reset=reset, **checks)
         validate_data(self, X, y, reset=reset, skip_check_array=True)
+        same_rows(X, y, "y")
         rows = np.zeros((len(X), 1))
         return (X, check_X_y(rows, y, estimator=self, **checks)[1]) if given else X
 

@@ -101,8 +101,15 @@ class BNNClassifier(ClassifierMixin, BayesianNetwork):
         return -metrics.nll(self._targets(y), self.predict_proba(X))
 
     def _set_classes(self, y: np.ndarray) -> None:
-        check_classification_targets(y)
-        classes = np.unique(y)
+        try:
+            check_classification_targets(y)
+            classes = np.unique(y)
+        except TypeError:
+            kinds = sorted({type(label).__name__ for label in y})
+            raise TypeError(
+                f"y must hold labels of one kind, got {', '.join(kinds)}; leave out rows that have "
+                "none, or name them"
+            ) from None
         if len(classes) < 2:
             raise ValueError(f"y must have at least two classes, got one class, {classes[0]!r}")
         self.classes_ = classes

@@ -22,6 +22,9 @@ from bnnbook.metrics.mixtures import log_score
 __all__ = ["crps_counts", "nll_counts", "pit_counts"]
 
 
+_PARTS = 200  # of an sd: what is left out is some 1e-6 of the score
+
+
 class _Counts(NamedTuple):
     """Checked targets (n,) and parameters, each of the shape of ``mu`` (draws, n)."""
 
@@ -40,7 +43,7 @@ class _Counts(NamedTuple):
             log_pmf = log_pmf + np.log(self.psi)
             return np.where(self.y == 0, np.logaddexp(log_pmf, np.log1p(-self.psi)), log_pmf)
 
-    def distribution(self, k: np.ndarray | int, rows: Any = slice(None)) -> np.ndarray:
+    def distribution(self, k: Any, rows: Any = slice(None)) -> np.ndarray:
         """P(Y <= k) of the mixture over draws at some rows; 0 below 0."""
         mu, psi, at = self.mu[:, rows], self.psi[:, rows], np.maximum(k, 0)
         if self.alpha is None:
@@ -85,7 +88,8 @@ def crps_counts(y: Any, mu: Any, alpha: Any = None, psi: Any = None) -> float:
     """Mean ranked probability score, sum over k of (F(k) - 1[y <= k])^2, in counts.
 
     The continuous ranked probability score of a count (Czado, Gneiting and Held 2009, eq. 6), of
-    the mixture over draws. The sum runs until less than 1e-8 of the mixture lies above.
+    the mixture over draws. The sum runs until less than 1e-8 of the mixture lies above; where its
+    sd is over 400, blocks of counts up to a 200th of it wide have the F of their middle.
 
     Examples
     --------
@@ -93,12 +97,26 @@ def crps_counts(y: Any, mu: Any, alpha: Any = None, psi: Any = None) -> float:
     (0.3112, 3.2403)
     """
     counts = _check(y, mu, alpha, psi)
-    total, k, rows = 0.0, 0, np.arange(len(counts.y))
+    variance = counts.mu if counts.alpha is None else counts.mu + counts.mu**2 / counts.alpha
+    sd = np.sqrt(variance.mean(axis=0) + counts.mu.var(axis=0))
+    # left tails of both likelihoods are lighter than a normal's: 3e-12 below eight sds
+    least = (counts.mu - 8 * np.sqrt(variance)).min(axis=0)
+    first, step = np.floor(np.maximum(least, 0)), 2 * np.floor(sd / (2 * _PARTS)) + 1
+    total = float(_squares(counts.distribution(0), counts.y, 0 * first, first).sum())
+    rows = np.arange(len(counts.y))
     while rows.size:
-        at, target = counts.distribution(k, rows), counts.y[rows]
-        total += float(((at - (target <= k)) ** 2).sum())
-        rows, k = rows[(target > k) | (at < 1 - 1e-8)], k + 1
+        start, width, target = first[rows], step[rows], counts.y[rows]
+        at = counts.distribution(start + (width - 1) / 2, rows)
+        total += float(_squares(at, target, start, width).sum())
+        first[rows] += width
+        rows = rows[(target >= first[rows]) | (at < 1 - 1e-8)]
     return total / len(counts.y)
+
+
+def _squares(at: np.ndarray, y: np.ndarray, start: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Sum of (F(k) - 1[y <= k])^2 over ``width`` counts from ``start``, with one F for them all."""
+    below = np.clip(y - start, 0, width)
+    return below * at**2 + (width - below) * (at - 1) ** 2
 
 
 def _check(y: Any, mu: Any, alpha: Any, psi: Any) -> _Counts:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pymc as pm
 
+from bnnbook.checks import same_rows
 from bnnbook.models.likelihoods import LIKELIHOODS
 from bnnbook.models.network import network
 
@@ -79,6 +80,7 @@ def mlp_counts(
     """
     if likelihood not in COUNTS:
         raise ValueError(f"likelihood must be one of {list(COUNTS)}, got {likelihood!r}")
+    same_rows(X, exposure, "exposure")
     made = LIKELIHOODS[likelihood](exposure=exposure, standardise_targets=True)
     return network(
         X, y, hidden, made,

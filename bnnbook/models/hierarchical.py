@@ -10,7 +10,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
-from bnnbook.checks import positive_number
+from bnnbook.checks import positive_number, same_rows
 from bnnbook.frames import label_codes, real_matrix
 from bnnbook.models.heads import Observed, bernoulli
 from bnnbook.models.inputs import class_labels
@@ -226,6 +226,8 @@ def _open_groups(X: Any, y: Any, group: Any, *, allow_single_class: bool) -> _Gr
         raise ValueError(
             f"y must have the shape of X without its last axis, {shape[:-1]}, got {np.shape(y)}"
         )
+    same_rows(X, y, "y")
+    same_rows(X, group, "group")
     labels, classes = class_labels(y, 2)
     names, index = _group_names(group, shape[0], long=len(shape) == 2)
     of_row = index if len(shape) == 2 else np.repeat(index, shape[1])

@@ -11,6 +11,7 @@ import pytensor
 from pymc.data import MinibatchOp
 from pytensor.tensor import TensorVariable
 
+from bnnbook.checks import same_rows
 from bnnbook.frames import (
     exact_array,
     frame_labels,
@@ -126,6 +127,7 @@ def open_data(
             "total_size belongs to pm.Minibatch tensors; with arrays the likelihood already "
             f"counts every row once, got total_size={total_size!r}"
         )
+    same_rows(X, y, "y")
     categories: tuple[Category, ...] = ()
     if category_dims is not None:
         X, categories = open_categories(X, category_dims, category_sd)

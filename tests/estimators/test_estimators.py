@@ -345,3 +345,22 @@ def test_a_learned_sd_of_categories(kind, y, tmp_path):
     assert again.category_sd == "learned"
     right = model.predict_draws(frame)["y"]
     np.testing.assert_array_equal(again.predict_draws(frame)["y"], right)
+
+
+@pytest.mark.parametrize(("kind", "y"), [(BNNRegressor, [0.1, 0.5, 0.2]), (BNNClassifier, "aba")])
+def test_rows_that_were_shuffled_on_their_own_are_refused(kind, y):
+    X = pd.DataFrame({"a": [0.1, 0.2, 0.3]})
+    with pytest.raises(ValueError, match="rows in the same order, got row 0 labelled 0 in X and 2"):
+        kind().fit(X, pd.Series(list(y)).iloc[::-1])
+
+
+def test_labels_of_several_kinds_are_named():
+    with pytest.raises(TypeError, match="y must hold labels of one kind, got NoneType, str"):
+        BNNClassifier().fit(X[:3], np.array(["a", None, "b"], dtype=object))
+
+
+def test_an_array_in_the_place_of_a_frame_with_categories():
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 12), "c": list("uvw") * 4})
+    fitted = BNNRegressor((2,), category_dims={"c": 1}, method="laplace").fit(frame, Y[:12])
+    with pytest.raises(TypeError, match="X must be a frame with the columns of the fit"):
+        fitted.predict(frame.to_numpy())

@@ -405,3 +405,25 @@ def test_bad_count_decompositions():
     ):
         with pytest.raises(ValueError, match=message):
             uncertainty.count_decomposition(*bad)
+
+
+def test_crps_of_large_counts():
+    exact = metrics.crps_counts([1000], [[900.0], [1100.0]])  # sds of 30 and 33: count by count
+    k = np.arange(3000)
+    at = stats.poisson.cdf(k[:, None], [900.0, 1100.0]).mean(axis=1)
+    assert exact == pytest.approx(((at - (k >= 1000)) ** 2).sum(), rel=1e-7)
+    k = np.arange(200_000)
+    alpha, mu = 3.0, 5000.0  # sd 2,900: in blocks of 14
+    for y in (0, 3001, 5000, 20_000):
+        by_hand = ((stats.nbinom.cdf(k, alpha, alpha / (alpha + mu)) - (k >= y)) ** 2).sum()
+        assert metrics.crps_counts([y], [[mu]], alpha) == pytest.approx(by_hand, rel=2e-5)
+    inflated = (1 - 0.3 + 0.3 * stats.poisson.cdf(k[:3000], 2000.0) - (k[:3000] >= 1900)) ** 2
+    assert metrics.crps_counts([1900], [[2000.0]], psi=0.3) == pytest.approx(inflated.sum())
+    normal = metrics.crps([1e6 + 500], [[1e6]], [[1e3]])
+    assert metrics.crps_counts([1_000_500], [[1e6]]) == pytest.approx(normal, rel=1e-3)
+
+
+def test_small_integers_do_not_wrap_in_count_decompositions():
+    mu = xr.DataArray(np.array([[200], [100]], np.uint8), dims=("draw", "obs"))
+    parts = uncertainty.count_decomposition(mu, mu)  # variance mu + mu^2 / mu = 2 mu
+    assert [float(part[0]) for part in parts] == [300.0, 2500.0, 2800.0]

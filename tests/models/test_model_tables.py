@@ -213,3 +213,23 @@ def test_whole_numbers_that_float64_cannot_hold_are_refused(kind):
     numbers[4, 0] = kind(2**53) + kind(1)
     with pytest.raises(TypeError, match=r"float64 can hold, got 9007199254740993.*row 4, column 0"):
         classifier(numbers)
+
+
+@pytest.mark.parametrize("argument", ["y", "exposure", "group"])
+def test_rows_that_were_shuffled_on_their_own_are_refused(argument):
+    X = pd.DataFrame({"a": [0.1, 0.2, 0.3, 0.4], "b": [1.0, 3.0, 2.0, 5.0]}, index=[7, 8, 9, 10])
+    given = {
+        "y": pd.Series([0, 1, 1, 0], X.index),
+        "exposure": pd.Series([1.0, 2.0, 1.0, 2.0], X.index),
+        "group": pd.Series(["u", "u", "v", "v"], X.index),
+    }
+
+    def build(y, exposure, group):
+        models.mlp_counts(X, y, (2,), exposure=exposure)
+        models.hierarchical_mlp_classifier(X, y, (2,), group=group)
+
+    build(**given)
+    build(**given | {argument: given[argument].set_axis(range(4))})  # labels of its own
+    build(**given | {argument: given[argument].to_numpy()})
+    with pytest.raises(ValueError, match=rf"X and {argument} must .* row 0 labelled 7 in X and 10"):
+        build(**given | {argument: given[argument].iloc[::-1]})
