@@ -287,7 +287,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(device() + (" A quick run: its ratios are no result." if chosen.quick else ""))
     results = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # too short to converge
+        # too short to converge
+        warnings.simplefilter("ignore", inference.ConvergenceWarning)
         for name in chosen.tasks or TASKS:
             results[name] = measured(TASKS[name][0], quick=chosen.quick)
     print("\n".join(table(results)))

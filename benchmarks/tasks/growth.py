@@ -188,7 +188,8 @@ def a_step(fit: Callable[[int], Any], count: int, size: int, clock: float) -> Ru
     """Runs of a tenth of the steps, of which the first compiles, and what one of all adds."""
     few = count // 10
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # too short to converge
+        # too short to converge
+        warnings.simplefilter("ignore", inference.ConvergenceWarning)
         first = fit(few)
         compiling = first.attrs["compile_seconds"]
         before = time.perf_counter() - clock - compiling - first.attrs["seconds"]
