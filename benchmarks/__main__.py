@@ -1,8 +1,8 @@
 """Run the benchmarks (``make bench``), or write the book's page from what is stored.
 
 ``QUICK=1`` does little of everything in three minutes; ``ONLY`` names tasks or groups, or is
-``growth``. Each row is stored in ``benchmarks/results.json`` as soon as it is there; those of
-growth in ``benchmarks/growth.json``.
+``growth`` or ``scaling``. Each row is stored in ``benchmarks/results.json`` as soon as it is there;
+those of growth in ``benchmarks/growth.json``, of scaling in ``benchmarks/scaling.json``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ def main() -> int:
     """Measure what is chosen; print, store and show it."""
     for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         os.environ.pop(name, None)  # code kept from an earlier run would cost nothing to compile
-    from benchmarks import growth, report
+    from benchmarks import growth, report, scaling
     from benchmarks.catalogue import TASKS, chosen, groups_first
 
     quick = os.environ.get("QUICK") == "1"
     only = (os.environ.get("ONLY") or "").replace(",", " ").split()
     if only == ["growth"]:  # no peers and a page section of its own; takes ten minutes
         return growth.main(quick=quick)
+    if only == ["scaling"]:
+        return scaling.main(quick=quick)
     try:
         tasks = chosen(TASKS, only)
     except ValueError as error:
@@ -68,9 +70,10 @@ def main() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["page"]:
-        from benchmarks import growth, report
+        from benchmarks import growth, report, scaling
 
         report.write_page()
         growth.write_page()
+        scaling.write_page()
     else:
         sys.exit(main())

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import gpu, growth, report
+from benchmarks import gpu, growth, report, scaling
 from benchmarks.task import Run, Task
+from benchmarks.references.page import filled
 from benchmarks.tasks import growth as points
 from benchmarks.timing import measure, ratios, spread
 
@@ -251,3 +252,26 @@ def test_the_script_for_a_gpu_runs_and_names_its_device(capsys):
         assert float(re.match(r"[\d,]+", by_hand)[0].replace(",", "")) > 0
     with pytest.raises(SystemExit):
         gpu.main(["--quick", "nothing"])
+
+
+def test_the_section_on_workers_has_speeds_bytes_and_what_one_scheduler_can_feed():
+    runs = [
+        {
+            "workers": workers, "cold": 30.0, "warm": warm, "task": 2e-3, "task_data": 0.1,
+            "sent": 20_000_000, "back": 5_000_000,
+        }
+        for workers, warm in ((1, [15.0, 16.0, 17.0]), (2, [8.0, 8.5, 7.5]))
+    ]  # fmt: skip
+    stored = {"tasks": {"scaling": row([], quick=False) | {"runs": runs}}}
+    found = "\n".join(scaling.lines(stored))
+    assert "| 1 | 16.0 s (15.0-17.0) | 1.00x | 30.0 s | 2.0 ms | 100 ms |" in found
+    assert "| 2 | 8.0 s (7.5-8.5) | 2.00x |" in found
+    assert "sent 20.0 MB" in found
+    assert "about 20 workers" in found  # 16 s / 8 chains / .1 s
+    assert "Not measured yet" in scaling.lines({"tasks": {}})[0]
+
+
+def test_the_books_section_on_workers_shows_what_is_stored():
+    page = report.PAGE.read_text(encoding="utf-8")
+    parts = {"scaling": scaling.lines(report.load(scaling.SCALING))}
+    assert page == filled(report.PAGE, parts)
