@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu, growth, report, scaling
-from benchmarks.task import Run, Task
 from benchmarks.references.page import filled
+from benchmarks.task import Run, Task
 from benchmarks.tasks import growth as points
 from benchmarks.timing import measure, ratios, spread
 
