@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import xarray as xr
+from joblib import parallel_config
 from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.compose import ColumnTransformer
@@ -143,6 +144,14 @@ def test_in_pipelines_and_searches():
     assert search.best_params_ == {"net__options": QUICK}
     np.testing.assert_allclose(search.cv_results_["mean_test_score"][1], scores[0], rtol=1e-6)
     assert search.predict(frame.iloc[:3]).tolist() == LABELS[:3].tolist()
+
+
+def test_splits_in_threads_have_the_same_scores():
+    net = BNNRegressor((2,), options=QUICK, random_state=0)
+    here = cross_val_score(net, X, Y, cv=4, error_score="raise")
+    with parallel_config("threading", n_jobs=2):
+        there = cross_val_score(net, X, Y, cv=4, error_score="raise")
+    np.testing.assert_array_equal(there, here)
 
 
 def test_importance_by_permutation(regressor):
