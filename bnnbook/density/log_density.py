@@ -13,18 +13,17 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 from pymc.initial_point import make_initial_point_fn
-from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.basic import Constant
 from pytensor.graph.traversal import graph_inputs
 
 from bnnbook.density.compiled import GraphKey, compiled_once, density_key
-from bnnbook.density.jax_graph import jax_function
+from bnnbook.density.functions import Theta, functions_of, graph_key
 from bnnbook.density.model_graph import ModelGraph, model_graph
 from bnnbook.density.starts_from_fit import named_points, unconstrained_points
 
 __all__ = ["LogDensity", "compile_log_density"]
 
 Array = jax.Array
-Theta = Array | tuple[Array, ...]
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class LogDensity:
         Unconstrained value variables, in the order in which theta holds them.
     graph : ModelGraph
         The same as PyTensor variables.
+    key : GraphKey
+        Equal to that of a log density whose compiled code is the same, for other data.
     dims : dict
         Dimension names of the free variables; coords their labels.
     """
@@ -80,6 +81,7 @@ class LogDensity:
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     graph: ModelGraph = field(repr=False)
+    key: GraphKey = field(repr=False)
     dims: dict[str, tuple[str, ...]]
     coords: dict[str, Any]
     model: pm.Model
@@ -102,16 +104,6 @@ class LogDensity:
         """``constrain`` for (draws, D) at once, compiled when it is first called."""
         key = "constrain", density_key(self, self.data)
         return compiled_once(key, lambda: jax.jit(jax.vmap(self.constrain, in_axes=(0, None))))
-
-    @cached_property
-    def key(self) -> GraphKey:
-        """Equal to that of a log density whose compiled code is the same, for other data."""
-        graph = self.graph
-        outputs = [graph.prior, graph.likelihood, *graph.free, *graph.terms.values()]
-        dims = self.model.named_vars_to_dims
-        rows = tuple(dims.get(name) for name in (*self.data_names, *graph.terms))
-        names = (self.names, self.shapes, tuple(self.dims), tuple(graph.terms), self.data_names)
-        return GraphKey(graph.inputs, outputs, (*names, rows, self.model.check_bounds))
 
     def split(self, theta: Any) -> dict[str, Any]:
         """Cut ``(..., D)`` into the value variables by name, ``(..., *shape)``."""
@@ -204,39 +196,11 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
     point = model.initial_point(random_seed=0)
     names = tuple(v.name for v in model.value_vars)
     shapes = tuple(np.shape(point[name]) for name in names)
-    # the gradient of a split is one concatenation, that of slices a sum of padded arrays
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
-
-    def function(outputs: list[Variable]) -> Callable[[Theta, tuple], tuple]:
-        call = jax_function(graph.inputs, outputs, check_bounds=model.check_bounds)
-
-        def evaluate(theta: Theta, data: tuple) -> tuple:
-            if isinstance(theta, tuple):
-                return call(*theta, *data)
-            parts = jnp.split(theta, ends)
-            pieces = (part.reshape(s) for part, s in zip(parts, shapes, strict=True))
-            return call(*pieces, *data)
-
-        return evaluate
-
-    def by_name(
-        names: list[str], outputs: list[Variable]
-    ) -> Callable[[Theta, tuple], dict[str, Array]]:
-        if not outputs:
-            return lambda _theta, _data: {}
-        evaluate = function(outputs)
-        return lambda theta, data: dict(zip(names, evaluate(theta, data), strict=True))
-
-    free_names = [rv.name for rv in model.free_RVs]
-    terms, observed = list(graph.terms), len(model.observed_RVs)
-    prior, likelihood = function([graph.prior]), function([graph.likelihood])
+    key = graph_key(model, graph, names, shapes)
+    functions = functions_of(model, graph, shapes, key)
     n_rows, row_dim = _rows(model, graph)
     return LogDensity(
-        log_prior=lambda theta, data: prior(theta, data)[0],
-        log_likelihood=lambda theta, data: likelihood(theta, data)[0],
-        constrain=by_name(free_names, graph.free),
-        pointwise=by_name(terms[:observed], list(graph.terms.values())[:observed]),
-        potentials=by_name(terms[observed:], list(graph.terms.values())[observed:]),
+        **functions._asdict(),
         data_names=graph.data_names,
         data=graph.data,
         batched=tuple(
@@ -252,7 +216,11 @@ def compile_log_density(model: pm.Model, *, jacobian: bool = True) -> LogDensity
         names=names,
         shapes=shapes,
         graph=graph,
-        dims={n: tuple(model.named_vars_to_dims.get(n, ())) for n in free_names},
+        key=key,
+        dims={
+            n: tuple(model.named_vars_to_dims.get(n, ()))
+            for n in (rv.name for rv in model.free_RVs)
+        },
         coords={k: np.asarray(v) for k, v in model.coords.items() if v is not None},
         model=model,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,10 +12,12 @@ import numpy as np
 from bnnbook.density.indices import index_ranges
 from bnnbook.density.jax_graph import precision
 from bnnbook.density.log_density import LogDensity
+from bnnbook.density.minibatch import cut
 
 __all__ = ["check_indices", "check_start", "first_points"]
 
 LARGE = 1_000_000  # numbers in the data from which on compiling saves more than it costs
+BLOCK = 1_000  # rows of large data at once: all images in one convolution would take gigabytes
 
 
 def first_points(
@@ -47,8 +50,7 @@ def check_start(density: LogDensity, thetas: np.ndarray) -> None:
     check_indices(density)
     with precision(np.float64):
         data = density.arrays()
-        large = sum(array.size for array in data) > LARGE
-        likelihood_of = jax.jit(density.log_likelihood) if large else density.log_likelihood
+        likelihood_of = _likelihood(density)
         for number, theta in enumerate(np.asarray(thetas, dtype=np.float64)):
             point = jnp.asarray(theta)
             prior = float(density.log_prior(point, data))
@@ -66,7 +68,30 @@ def check_start(density: LogDensity, thetas: np.ndarray) -> None:
                         f"no finite log likelihood, the first is row {example}. Are its data in "
                         "the support of its distribution, and the parameters valid?"
                     )
+            likelihood = float(density.log_likelihood(point, data))
             raise ValueError(f"{where}: the log prior is {prior}, the log likelihood {likelihood}")
+
+
+def _likelihood(density: LogDensity) -> Callable[[Any, tuple], Any]:
+    """A log likelihood that is finite where that of all rows is: large data go by blocks."""
+    if sum(array.size for array in density.data) <= LARGE:
+        return density.log_likelihood
+    try:
+        blocks = cut(density, density.batch_size or min(BLOCK, density.N))
+    except (TypeError, ValueError):  # no sum over rows
+        return jax.jit(density.log_likelihood)
+    if len(blocks.lengths) > 1:
+        return jax.jit(density.log_likelihood)
+    (rows,), (size,) = blocks.lengths, blocks.sizes
+
+    def by_blocks(theta: Any, data: tuple) -> Any:
+        def one(begin: Any) -> Any:
+            return blocks.log_likelihood(theta, blocks.take(data, (begin + jnp.arange(size),)))
+
+        begins = jnp.minimum(jnp.arange(0, rows, size), rows - size)  # the last block overlaps
+        return jax.lax.map(one, begins).mean()
+
+    return jax.jit(by_blocks)
 
 
 def check_indices(density: LogDensity) -> None:
