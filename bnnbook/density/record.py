@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
 import json
@@ -27,6 +28,7 @@ __all__ = [
     "fingerprint",
     "model_record",
     "output_fingerprints",
+    "plain_labels",
     "record_of",
     "record_without",
 ]
@@ -59,7 +61,7 @@ def model_record(model: pm.Model, data: Mapping[str, np.ndarray] | None = None) 
         held[variable.name] = {"dims": list(dims), **content(value)}
         kept_dims |= set(dims)
     coords = {
-        dim: np.asarray(labels).tolist()
+        dim: plain_labels(labels)
         for dim, labels in model.coords.items()
         if labels is not None
         and len(labels) <= LARGEST
@@ -75,6 +77,29 @@ def model_record(model: pm.Model, data: Mapping[str, np.ndarray] | None = None) 
         },
         default=str,
     )
+
+
+def plain_labels(labels: Any) -> list[Any]:
+    """Labels as JSON has them, to compare by: dates, of whatever kind and unit, as text."""
+    array = np.asarray(labels)
+    if array.dtype.kind == "M":
+        return [_date_text(v) for v in np.datetime_as_string(array).tolist()]
+    return [_plain_label(v) for v in array.tolist()] if array.dtype.kind in "OS" else array.tolist()
+
+
+def _plain_label(label: Any) -> Any:
+    if isinstance(label, datetime.date):
+        return _date_text(label.isoformat())
+    return label if isinstance(label, str | int | float) else str(label)
+
+
+def _date_text(text: str) -> str:
+    """A date in ISO's form without what says nothing: midnight, and zeros of a fraction."""
+    day, separator, time = text.partition("T")
+    if not (separator and time):  # the latter is NaT, no date at all
+        return text
+    time = time.rstrip("0").rstrip(".") if "." in time else time
+    return day if time.strip("0:") == "" else f"{day}T{time}"
 
 
 def record_of(*carriers: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,10 @@ def count_column(y: Any) -> tuple[np.ndarray, None]:
         If there is not one axis, or a count is missing, negative, no whole number or larger than
         2^31 - 1 (with ``floatX="float32"`` 2^15 - 1: PyMC would wrap it), or all are 0.
     """
-    if np.asarray(y).dtype.kind == "b":
+    plain = np.asarray(y)
+    if plain.dtype.kind == "b" or (
+        plain.dtype.kind == "O" and any(isinstance(v, bool | np.bool_) for v in plain.ravel())
+    ):
         raise TypeError("y must hold counts, got booleans; a yes or no is likelihood='bernoulli'")
     counts = real_array("y", y)
     if counts.ndim != 1 or not counts.size:

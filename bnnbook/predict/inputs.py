@@ -91,6 +91,8 @@ def _by_container(X: Any, inputs: Mapping[str, Input], labels: Mapping[str, Any]
             f"columns of {own} must have the categories {sorted(columns)}, got {given} "
             f"(missing {missing})"
         )
+    if not len(frame):
+        raise ValueError(f"{own} must have at least one row, got shape {tuple(frame.shape)}")
     check_complete(own, frame, given, categories=columns)
     codes = {
         name: codes_of(column, frame[column], np.asarray(labels[column + LEVEL]).tolist())
@@ -112,6 +114,9 @@ def _rows(name: str, value: Any, spec: Input, labels: Mapping[str, Any]) -> np.n
         raise ValueError(f"{name} must have shape ({shape}), got {array.shape}{hint}")
     if array.size == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
+    if name == "exposure" and (array < 0).any():
+        row = int(np.argwhere(array < 0)[0][0])
+        raise ValueError(f"exposure must not be negative, got {array[row]} in row {row}")
     return _cast(name, array, np.dtype(spec.dtype))
 
 

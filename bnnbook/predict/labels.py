@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bnnbook.density.record import plain_labels
+
 __all__ = ["aligned", "label_order", "own_dims"]
 
 
@@ -21,7 +23,7 @@ def label_order(what: str, found: Any, wanted: Any) -> np.ndarray | None:
 
     Raises ValueError that lists the labels if they are not the same.
     """
-    found, wanted = np.asarray(found).tolist(), np.asarray(wanted).tolist()
+    found, wanted = plain_labels(found), plain_labels(wanted)
     if found == wanted:
         return None
     missing = [label for label in wanted if label not in found]

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import os
-import tempfile
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +16,14 @@ from jax import export
 from bnnbook.checks import positive_int
 from bnnbook.density import precision
 from bnnbook.density.record import ATTRIBUTE, model_record
+from bnnbook.predict.archive import (
+    from_npy,
+    label_array,
+    plain_attributes,
+    read,
+    to_npy,
+    write,
+)
 from bnnbook.predict.code import from_bytes, to_bytes
 from bnnbook.predict.compiling import compile_predictor, data_outputs
 from bnnbook.predict.draws import Held, Parameter, as_dataset, check_record, held_values, open_draws
@@ -29,9 +32,6 @@ from bnnbook.predict.plan import Plan
 from bnnbook.predict.predictor import Predictor
 
 __all__ = ["Saved", "load", "save"]
-
-FORMAT = 2
-START = b"bnnbook predictor "
 
 
 class Saved(NamedTuple):
@@ -84,9 +84,13 @@ def save(
     draws = open_draws(fit, predictor.plan.parameters, predictor.plan.labels)
     check_record(draws.record, predictor.plan.fingerprints, predictor.plan.labels)
     held = held_values(draws, predictor.plan.held, predictor.plan.labels, {})
-    kept = dataset.isel(
-        {d: slice(None, None, step) for d in ("draw", "sample") if d in dataset.dims}
-    )
+    along = [d for d in ("draw", "sample") if d in dataset.dims]
+    if step > 1 and not along:
+        raise ValueError(
+            f"thin needs draws with the dim 'draw' or 'sample', got {list(draws.sizes)}; thin them "
+            "before they are saved"
+        )
+    kept = dataset.isel(dict.fromkeys(along, slice(None, None, step)))
     stacked = [d for d in kept.dims if d in kept.indexes and kept.indexes[d].nlevels > 1]
     kept = kept.reset_index(stacked) if stacked else kept
     if not draws.record:
@@ -94,22 +98,32 @@ def save(
     members: dict[str, bytes] = {}
     variables = {}
     for i, (name, variable) in enumerate(kept.variables.items()):
-        members[f"draws/{i}.npy"] = _npy(variable.to_numpy())
-        variables[str(name)] = [i, list(variable.dims), _plain(variable.attrs), name in kept.coords]
+        members[f"draws/{i}.npy"] = to_npy(label_array(f"labels of {name}", variable.to_numpy()))
+        variables[str(name)] = [
+            i,
+            list(variable.dims),
+            plain_attributes(variable.attrs),
+            name in kept.coords,
+        ]
     for name, value in held.items():
-        members[f"held/{name}.npy"] = _npy(value)
+        members[f"held/{name}.npy"] = to_npy(value)
+    members |= {
+        f"labels/{dim}.npy": to_npy(label_array(f"labels of {dim}", labels))
+        for dim, labels in predictor.plan.labels.items()
+        if not _is_json(labels)
+    }
     members["predictor"] = _exported(predictor)
     members["index"], meta_index = _exported_indices(predictor, held)
     meta = {
         "versions": {"jax": jax.__version__},
         "plan": _plan_json(predictor.plan),
         "variables": variables,
-        "attrs": _plain(kept.attrs),
-        "fit": _plain(fit.attrs) if isinstance(fit, xr.DataTree) else {},
+        "attrs": plain_attributes(kept.attrs),
+        "fit": plain_attributes(fit.attrs) if isinstance(fit, xr.DataTree) else {},
         "index": meta_index,
     }
     members["meta.json"] = json.dumps(meta).encode()
-    _write(Path(path), members)
+    write(Path(path), members, load)
 
 
 def load(path: str | Path) -> Saved:
@@ -125,12 +139,12 @@ def load(path: str | Path) -> Saved:
     ValueError
         If the file is no such file, was cut or altered, or is of an incompatible version.
     """
-    members = _read(Path(path))
+    members = read(Path(path))
     meta = json.loads(members["meta.json"])
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {}
     for name, (i, dims, attrs, is_coord) in meta["variables"].items():
-        variable = xr.Variable(dims, _array(members[f"draws/{i}.npy"]), attrs)
+        variable = xr.Variable(dims, from_npy(members[f"draws/{i}.npy"]), attrs)
         (coords if is_coord else variables)[name] = variable
     posterior = xr.Dataset(variables, coords, meta["attrs"])
     fit = xr.DataTree.from_dict({"posterior": posterior})
@@ -217,11 +231,16 @@ def _plan_json(plan: Plan) -> dict[str, Any]:
         "parameters": {n: list(p) for n, p in plan.parameters.items()},
         "inputs": {n: list(i) for n, i in plan.inputs.items()},
         "held": {n: [list(h.dims), h.constant] for n, h in plan.held.items()},
-        "labels": {d: v.tolist() for d, v in plan.labels.items() if v.dtype.kind in "iufbU"},
+        "labels": {d: v.tolist() if _is_json(v) else None for d, v in plan.labels.items()},
         "whole": plan.whole,
         "fingerprints": dict(plan.fingerprints),
         "dtype": plan.dtype,
     }
+
+
+def _is_json(labels: np.ndarray) -> bool:
+    """Whether JSON has labels as they are; others, as dates, are members of their own."""
+    return labels.dtype.kind in "iufbU"
 
 
 def _plan(text: Mapping[str, Any], members: Mapping[str, bytes]) -> Plan:
@@ -232,66 +251,14 @@ def _plan(text: Mapping[str, Any], members: Mapping[str, bytes]) -> Plan:
         },
         inputs={n: Input(tuple(d), tuple(s), t, a) for n, (d, s, t, a) in text["inputs"].items()},
         held={
-            n: Held(tuple(d), _array(members[f"held/{n}.npy"]), c)
+            n: Held(tuple(d), from_npy(members[f"held/{n}.npy"]), c)
             for n, (d, c) in text["held"].items()
         },
-        labels={d: np.asarray(v) for d, v in text["labels"].items()},
+        labels={
+            d: from_npy(members[f"labels/{d}.npy"]) if v is None else np.asarray(v)
+            for d, v in text["labels"].items()
+        },
         whole=text["whole"],
         fingerprints=text["fingerprints"],
         dtype=text["dtype"],
     )
-
-
-def _plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        str(k): v.tolist() if isinstance(v, np.generic | np.ndarray) else v
-        for k, v in attributes.items()
-    }
-
-
-def _npy(array: np.ndarray) -> bytes:
-    array = np.asarray(array.tolist()) if array.dtype.kind == "O" else array
-    with io.BytesIO() as buffer:
-        np.save(buffer, array, allow_pickle=False)
-        return buffer.getvalue()
-
-
-def _array(content: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(content), allow_pickle=False)
-
-
-def _write(path: Path, members: Mapping[str, bytes]) -> None:
-    """First line: the format and the checksum of the rest, which is a zip archive."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    body = buffer.getvalue()
-    head = START + f"{FORMAT} {hashlib.sha256(body).hexdigest()}\n".encode()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(head + body)
-            file.flush()
-            os.fsync(file.fileno())
-        load(temporary)  # a file that cannot be read never replaces one that can
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _read(path: Path) -> dict[str, bytes]:
-    content = path.read_bytes()
-    head, _, body = content.partition(b"\n")
-    parts = head[len(START) :].split(b" ")
-    if not head.startswith(START) or len(parts) != 2:
-        raise ValueError(f"{path} is not a file of predict.save, or its start was altered")
-    if parts[0] != str(FORMAT).encode():
-        raise ValueError(
-            f"{path} is of an incompatible version: format {parts[0].decode(errors='replace')}, "
-            f"and this bnnbook reads {FORMAT}"
-        )
-    if hashlib.sha256(body).hexdigest().encode() != parts[1]:
-        raise ValueError(f"{path} was cut or altered: its checksum does not fit its content")
-    with zipfile.ZipFile(io.BytesIO(body)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}

@@ -243,6 +243,7 @@ def test_what_cannot_be_embedded(change, error, message):
     [
         (FRAME.drop(columns="city"), ValueError, r"categories \['city', 'old'\].* \['city'\]\)"),
         (FRAME.rename(columns={"age": "years"}), ValueError, r"columns of X .*missing \['age'\]"),
+        (FRAME.iloc[:0], ValueError, r"X must have at least one row, got shape \(0, 4\)"),
         (FRAME.assign(city=1), TypeError, "'city' must hold strings as in the fit, got integers"),
         (FRAME.assign(city=GAP), ValueError, r"1 of 40 rows of column 'city' \(first in row 4\)"),
         (FRAME.assign(age=np.nan), ValueError, "X must be complete"),

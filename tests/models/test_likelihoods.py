@@ -210,6 +210,8 @@ def test_mean_counts_follow_the_exposure_and_rates_do_not_need_it():
     new = {"X": X[:4], "exposure": np.array([1.0, 2.0, 5.0, 0.1])}
     mu = predict.compile_predictor(model, "mu")(draws, new)["mu"]
     np.testing.assert_allclose(mu, rate * new["exposure"], rtol=1e-10)
+    with pytest.raises(ValueError, match=r"exposure must not be negative, got -2.0 in row 1"):
+        predict.compile_predictor(model, "mu")(draws, new | {"exposure": [1.0, -2.0, 5.0, 0.1]})
 
 
 def test_minibatch_tensors():
@@ -233,6 +235,7 @@ def test_minibatch_tensors():
         (pd.Series([None, *COUNTS[1:]], dtype="Int64"), ValueError, "missing value in row 0"),
         (np.zeros(N, int), ValueError, "a count above 0, got zeros only"),
         (COUNTS > 2, TypeError, "y must hold counts, got booleans"),
+        ((COUNTS > 2).astype(object), TypeError, "y must hold counts, got booleans"),
         (COUNTS.astype(str), TypeError, "y must be real numbers"),
         (COUNTS[:, None], ValueError, r"one axis \(rows\), got shape \(15, 1\)"),
         (COUNTS[:-1], ValueError, "same length, got 15 and 14"),

@@ -1,5 +1,8 @@
 """A fit and its predictor in a file: read in a fresh process, and refused when it is damaged."""
 
+import datetime
+import os
+import stat
 import subprocess
 import sys
 
@@ -9,7 +12,7 @@ import pymc as pm
 import pytest
 import xarray as xr
 
-from bnnbook import models, predict
+from bnnbook import inference, models, predict
 
 RNG = np.random.default_rng(2)
 FRAME = pd.DataFrame({"a": RNG.normal(size=12), "b": RNG.normal(size=12)})
@@ -128,3 +131,95 @@ def test_a_failure_leaves_the_file_and_nothing_else(saved):
         predict.save(path, model, fit, thin=0)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+DAYS = pd.date_range("2020", periods=3)
+LABELS = {
+    "times": list(DAYS + pd.Timedelta("90min")),
+    "nanoseconds": DAYS.to_numpy().astype("datetime64[ns]"),
+    "days": [datetime.date(2020, 1, k) for k in (1, 2, 3)],
+    "bytes": [b"a", b"b", b"c"],
+    "mixed": ["a", 1, 2.5],
+}
+
+
+def labelled(labels):
+    """A variable with labels, and data with labels of the same kind that no variable has."""
+    with pm.Model(coords={"group": labels, "knot": labels}) as model:
+        x = pm.Data("x", FRAME.a.to_numpy(), dims="obs_id")
+        knots = pm.Data("knots", np.arange(3.0), dims="knot")
+        level = pm.Normal("level", dims="group")
+        pm.Deterministic("mu", x[:, None] * level, dims=("obs_id", "group"))
+        pm.Deterministic("basis", x[:, None] * level.sum() - knots, dims=("obs_id", "knot"))
+        pm.Normal("obs", model["mu"].sum(1), 1.0, observed=Y, dims="obs_id")
+    return model
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_any_kind_are_compared_before_and_after(kind, tmp_path):
+    model = labelled(LABELS[kind])
+    fit = inference.fit_map(model, n_starts=1, seed=1, progressbar=False)
+    new = np.linspace(-1, 1, 5)
+    own = predict.compile_predictor(model, ["mu", "basis"])
+    predict.save(tmp_path / "fit", model, fit)
+    read, kept = predict.load(tmp_path / "fit")
+    turned = fit["posterior"].to_dataset().isel(group=[2, 0, 1])
+    right = own(fit, new)
+    for predictor, given in ((own, turned), (read, kept), (read, fit), (read, turned)):
+        found = predictor(given, new)
+        np.testing.assert_allclose(found["mu"], right["mu"], rtol=1e-12)
+        np.testing.assert_allclose(found["basis"], right["basis"], rtol=1e-12)
+        assert len(found["group"]) == 3
+    with pytest.raises(ValueError, match="labels of group in posterior variable level"):
+        read(turned.assign_coords(group=["x", "y", "z"]), new)
+
+
+def test_what_a_file_cannot_hold_is_named(saved, tmp_path):
+    _, model, fit, _ = saved
+    odd = labelled(list(pd.period_range("2020", periods=3, freq="D")))
+    with pytest.raises(
+        ValueError, match=r"labels of .* must be numbers, strings or dates .*Period"
+    ):
+        predict.save(tmp_path / "odd", odd, draws(odd))
+    dated = fit.copy()
+    dated.attrs["when"] = datetime.date(2020, 1, 1)
+    with pytest.raises(
+        TypeError, match=r"attribute 'when' of the fit must be what JSON can .*date"
+    ):
+        predict.save(tmp_path / "odd", model, dated)
+    with pytest.raises(
+        FileNotFoundError, match=r"path must be in a folder that exists, got .*none"
+    ):
+        predict.save(tmp_path / "none" / "fit", model, fit)
+    renamed = fit["posterior"].to_dataset().isel(chain=0, drop=True).rename(draw="particle")
+    with pytest.raises(ValueError, match=r"thin needs .* 'draw' or 'sample', got \['particle'\]"):
+        predict.save(tmp_path / "odd", model, renamed, thin=2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="who may read a file is told otherwise elsewhere")
+def test_others_may_read_it_as_any_new_file_or_as_before(saved, tmp_path):
+    _, model, fit, _ = saved
+    path, plain = tmp_path / "fit", tmp_path / "plain"
+    plain.touch()
+    predict.save(path, model, fit)
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+    path.chmod(0o640)
+    predict.save(path, model, fit)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_an_interruption_leaves_what_was_there(saved, monkeypatch):
+    path, model, fit, new = saved
+    before = path.read_bytes()
+
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        predict.save(path, model, fit)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    predictor, kept = predict.load(path)
+    assert predictor(kept, new)["mu"].sizes["obs"] == 5
