@@ -21,7 +21,7 @@ __all__ = ["add_leaf", "check_patterns", "matching", "prior_of"]
 def check_patterns(name: str, patterns: Iterable[str], paths: Sequence[str]) -> None:
     """Raise ValueError if a pattern matches none of the paths."""
     for pattern in patterns:
-        if not any(fnmatchcase(path, pattern) for path in paths):
+        if all(matching([pattern], path) is None for path in paths):
             raise ValueError(
                 f"{name} must name leaves of the module, got {pattern!r}, which matches none of "
                 f"{', '.join(paths[:20])}{', ...' if len(paths) > 20 else ''}"
@@ -29,8 +29,8 @@ def check_patterns(name: str, patterns: Iterable[str], paths: Sequence[str]) -> 
 
 
 def matching(patterns: Iterable[str], path: str) -> str | None:
-    """The first pattern that matches a path."""
-    return next((pattern for pattern in patterns if fnmatchcase(path, pattern)), None)
+    """The first pattern that is a path, brackets and all, or matches it."""
+    return next((p for p in patterns if p == path or fnmatchcase(path, p)), None)
 
 
 def prior_of(prior_sd: Any, leaf: Leaf) -> Any:

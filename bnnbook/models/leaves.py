@@ -31,8 +31,12 @@ RESERVED = {"X", "y", "f", "obs", "exposure", "y_centre", "y_spread", "log_rate"
             "p", "baseline", "cutpoints", "mu", "sigma", "noise", "nu_excess", "rate", "alpha",
             "overdispersion", "psi", "weight", "component_mu", "component_sigma",
             "chain", "draw", "obs_id", "feature", "unit", "class", "cut", "component",
-            "output"}  # fmt: skip
+            "output", "label", "log_rate_centre"}  # fmt: skip
 """Variables and dims of the models themselves, whose names no leaf can have."""
+
+
+NUMBERS = (jax.Array, np.ndarray, np.floating, float)
+"""Kinds of leaves that JAX differentiates; of Equinox modules only the first are parameters."""
 
 
 class Leaf(NamedTuple):
@@ -44,8 +48,12 @@ class Leaf(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of its variable: the path, unless models have something of that name."""
-        return f"module.{self.path}" if self.path in RESERVED else self.path
+        """Name of its variable: the path, unless models have something of that name.
+
+        A slash, as in the names of Haiku's layers, is no part of PyMC's names.
+        """
+        name = self.path.replace("/", ".")
+        return f"module.{name}" if name in RESERVED or name.startswith("X_dim_") else name
 
 
 class Network(NamedTuple):
@@ -118,6 +126,7 @@ def _open_equinox(module: Any, equinox: Any) -> Network:
     flat, tree = tree_flatten_with_path(module)
     arrays = [(_path(p), leaf) for p, leaf in flat]
     trained = [_is_trained(path, leaf, jax.Array) for path, leaf in arrays]
+    _check_not_tied([pair for pair, t in zip(arrays, trained, strict=True) if t])
     leaves = _with_fan_in(arrays, trained, lambda path, s: 1 if path in looked_up else prod(s[1:]))
 
     def call(values: Sequence[Any], x: Any) -> Any:
@@ -131,7 +140,8 @@ def _open_nnx(module: Any, nnx: Any) -> Network:
     layers = {".".join(map(str, path)): node for path, node in nnx.iter_graph(nnx.clone(module))}
     for path, layer in layers.items():
         if isinstance(layer, nnx.Dropout) and layer.rate != 0 and not layer.deterministic:
-            raise ValueError(f"module must have no dropout, got nnx.Dropout at {path}: "
+            where = path or "its root"
+            raise ValueError(f"module must have no dropout, got nnx.Dropout at {where}: "
                              f"{NO_DROPOUT}")  # fmt: skip
         if getattr(layer, "dropout_rate", 0) and not getattr(layer, "deterministic", None):
             raise ValueError(f"module must have no dropout, got dropout_rate={layer.dropout_rate} "
@@ -144,7 +154,7 @@ def _open_nnx(module: Any, nnx: Any) -> Network:
     graph, parameters, others = nnx.split(layers[""], nnx.Param, ...)
     flat, tree = tree_flatten_with_path(parameters)
     arrays = [(_path(p).removesuffix(".value"), leaf) for p, leaf in flat]
-    trained = [_is_trained(path, leaf, jax.Array) for path, leaf in arrays]
+    trained = [_is_trained(path, leaf, NUMBERS) for path, leaf in arrays]
 
     def fan_in(path: str, shape: tuple[int, ...]) -> int:
         layer = layers.get(path.rpartition(".")[0])
@@ -165,14 +175,14 @@ def _open_nnx(module: Any, nnx: Any) -> Network:
 
 def _open_pair(function: Callable[[Any, Any], Any], parameters: Any) -> Network:
     flat, tree = tree_flatten_with_path(parameters)
-    arrays = [(_path(p) or "parameters", leaf) for p, leaf in flat]
+    arrays = [  # copies: NumPy's arrays may be changed in place later
+        (_path(p) or "parameters", leaf.copy() if isinstance(leaf, np.ndarray) else leaf)
+        for p, leaf in flat
+    ]
     for path, _ in arrays:
         if path.startswith("batch_stats."):
             raise ValueError(f"module must have no state, got {path}: {NO_STATE}")
-    trained = [
-        _is_trained(path, leaf, (jax.Array, np.ndarray, np.floating, float))
-        for path, leaf in arrays
-    ]
+    trained = [_is_trained(path, leaf, NUMBERS) for path, leaf in arrays]
 
     def call(values: Sequence[Any], x: Any) -> Any:
         return function(tree_unflatten(tree, _merged(arrays, trained, values)), x)
@@ -196,6 +206,19 @@ def _layers(module: Any, kinds: Any, but: Any = ()) -> list[tuple[str, Any]]:
     return [(_path(p) or "its root", node) for p, node in flat if wanted(node)]
 
 
+def _check_not_tied(arrays: list[tuple[str, Any]]) -> None:
+    """Raise ValueError if one array is at two paths, since these would be two variables."""
+    first: dict[int, str] = {}
+    for path, leaf in arrays:
+        other = first.setdefault(id(leaf), path)
+        if other != path:
+            raise ValueError(
+                f"module must have each array at one path, got that of {other} at {path} too, "
+                "which would be two independent variables: tie layers by eqx.nn.Shared, or give "
+                "each its own copy, jnp.array(a)"
+            )
+
+
 def _is_trained(path: str, leaf: Any, kinds: Any) -> bool:
     if not isinstance(leaf, kinds):
         return False
@@ -215,6 +238,10 @@ def _with_fan_in(
     fan_in: Callable[[str, tuple[int, ...]], int],
 ) -> list[Leaf]:  # fmt: skip
     """The trained leaves; a bias, or what else has one axis, has the fan-in of its layer."""
+
+    def feeding(path: str, shape: tuple[int, ...]) -> float:
+        return float(fan_in(path, shape) or 1)  # 0 of arrays without numbers
+
     by_layer: dict[str, float] = {}
     kept = []
     for (path, leaf), is_trained in zip(arrays, trained, strict=True):
@@ -224,9 +251,9 @@ def _with_fan_in(
             own = value.ndim > 1 and not name.startswith("bias")
             kept.append((path, value, layer, own))
             if own:
-                by_layer.setdefault(layer, float(fan_in(path, value.shape)))
+                by_layer.setdefault(layer, feeding(path, value.shape))
     return [
-        Leaf(path, value, float(fan_in(path, value.shape)) if own else by_layer.get(layer, 1.0))
+        Leaf(path, value, feeding(path, value.shape) if own else by_layer.get(layer, 1.0))
         for path, value, layer, own in kept
     ]
 

@@ -18,6 +18,7 @@ from bnnbook.models.leaves import Leaf, Network, open_network
 from bnnbook.models.likelihoods import LIKELIHOODS, Likelihood
 from bnnbook.models.wrapped import (
     check_levels,
+    check_rows_alone,
     network_function,
     network_outputs,
     traced_width,
@@ -44,8 +45,10 @@ def from_module(
 
     Each floating leaf of the module becomes a random variable, named by its path, such as
     ``layers.0.weight``; a path that is a name of the model's own, such as ``weight`` or ``X``, has
-    ``module.`` before it. The other leaves stay as they are. The outputs mean what ``likelihood``
-    says, in the units of y: nothing is standardised unless asked for.
+    ``module.`` before it. Of Equinox modules these are arrays of JAX, of Flax modules ``nnx.Param``
+    alone, and one that several layers share is one variable. The other leaves stay as they are. The
+    outputs mean what ``likelihood`` says, in the units of y: nothing is standardised unless asked
+    for.
 
     The network is computed in double precision, or in that of the method. Convolutions are
     rewritten as products of matrices, since XLA's own are slow in the compiled loops of samplers.
@@ -109,10 +112,12 @@ def from_module(
         option is not one of the likelihood.
     ValueError
         If the module has no floating leaves, has dropout, batch statistics, other state or random
-        numbers, cannot be called with X, or returns not one row of outputs a row of X or another
-        number of outputs than the likelihood takes; if a pattern matches no leaf, two leaves have
-        one name, dims have other lengths than a leaf; and as
-        :func:`mlp_regression`, :func:`mlp_counts` and :func:`mlp_ordinal` do.
+        numbers, cannot be called with X, returns not one row of outputs a row of X, or one that
+        changes with the other rows, or another number of outputs than the likelihood takes; if an
+        Equinox module has one array at two paths, which its ``nn.Shared`` ties; if a pattern
+        matches no leaf, two leaves have one name or that of another's centre or axis, dims have
+        other lengths than a leaf; and as :func:`mlp_regression`, :func:`mlp_counts` and
+        :func:`mlp_ordinal` do.
 
     Examples
     --------
@@ -141,8 +146,11 @@ def from_module(
     call = network_function(network, free)
     width = traced_width(call, free, data.full_X)
     check_levels(network, data.full_X)
+    if not network.per_row:
+        check_rows_alone(call, free, data.full_X)
     coords = data.coords() | made.all_coords(data)
     axes = {leaf.path: _leaf_dims(leaf, dims or {}, coords) for leaf in free}
+    _check_names(free, axes, centred=centre == "module")
     if width is not None:
         coords["unit"] = np.arange(width)
 
@@ -191,6 +199,24 @@ def _free_leaves(network: Network, fixed: str | Sequence[str]) -> list[Leaf]:
     if twice:
         raise ValueError(f"module must have leaves of different paths, got {twice[0]} twice")
     return free
+
+
+def _check_names(free: list[Leaf], axes: Mapping[str, tuple[str, ...]], *, centred: bool) -> None:
+    """Raise ValueError if a leaf has the name that another's axis or centre gets, or no centre."""
+    names = {leaf.name for leaf in free}
+    for leaf in free:
+        made = [*axes[leaf.path], *([f"{leaf.name}_centre"] if centred else [])]
+        clash = [name for name in made if name in names]
+        if clash:
+            raise ValueError(
+                f"module must have no leaf called {clash[0]}, which is what the model calls the "
+                f"{'centre' if clash[0].endswith('_centre') else 'axis'} of its leaf {leaf.path}"
+            )
+        if centred and not np.isfinite(leaf.value).all():
+            raise ValueError(
+                f"module must have finite weights for centre='module', got "
+                f"{leaf.value[~np.isfinite(leaf.value)][0]} in {leaf.path}"
+            )
 
 
 def _leaf_dims(

@@ -12,6 +12,7 @@ import numpy as np
 import pytensor.tensor as pt
 from jax.extend import core
 from pytensor import wrap_jax
+from pytensor.link.jax.ops import JAXOp
 from pytensor.tensor import TensorVariable
 
 from bnnbook.models.leaves import Leaf, Network
@@ -20,6 +21,28 @@ __all__ = ["check_levels", "network_function", "network_outputs", "traced_width"
 
 DERIVATIVE = re.compile(r"\b(jvp|fwd|bwd)\w*=(<[^>]* at 0x\w+>|\S+)")  # in the text of a jaxpr
 PYTHON = re.compile(r" at 0x|callback")
+
+
+class DoubleJAXOp(JAXOp):
+    """Keeps double precision where JAX's x64 is off, as in functions that PyMC compiles itself."""
+
+    code: Any = None
+
+    @classmethod
+    def of(cls, op: JAXOp) -> DoubleJAXOp:
+        """The same function."""
+        return cls(op.input_types, op.output_types, op.jax_func, name=op.name)
+
+    def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+        with jax.enable_x64(True):
+            super().perform(node, inputs, outputs)
+
+    def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
+        gradients = super().pullback(inputs, outputs, output_gradients)
+        made = next(g.owner for g in gradients if g.owner is not None)
+        again = DoubleJAXOp.of(made.op)(*made.inputs, return_list=True)
+        by_output = dict(zip(made.outputs, again, strict=True))
+        return [by_output.get(g, g) for g in gradients]
 
 
 def network_function(network: Network, free: Sequence[Leaf]) -> Callable[..., Any]:
@@ -38,17 +61,32 @@ def network_function(network: Network, free: Sequence[Leaf]) -> Callable[..., An
 
 def traced_width(call: Callable[..., Any], free: Sequence[Leaf], X: np.ndarray) -> int | None:
     """Outputs a row, None if they have no axis of their own."""
-    n = 5
+    for n in (7, 5):  # one of them alone may be the length of something else
+        traced, shape = _traced(call, free, X, n)
+        _check_shape(shape, n)
+    if _is_random(traced.jaxpr):
+        raise ValueError(
+            "module must not draw random numbers, got outputs that depend on a random key: what "
+            "is random belongs into the priors or the likelihood"
+        )
+    return shape.shape[1] if len(shape.shape) == 2 else None
+
+
+def _traced(call: Callable[..., Any], free: Sequence[Leaf], X: np.ndarray, n: int) -> Any:
+    """The network's code for ``n`` rows, and the shape of what it returns."""
     rows = jax.ShapeDtypeStruct((n, *X.shape[1:]), X.dtype)
     with jax.enable_x64(True):
         values = [jax.ShapeDtypeStruct(leaf.value.shape, np.float64) for leaf in free]
         try:
-            traced, shape = jax.make_jaxpr(call, return_shape=True)(rows, *values)
+            return jax.make_jaxpr(call, return_shape=True)(rows, *values)
         except Exception as error:  # whatever a user's code raises
             raise ValueError(
                 f"module must be callable with rows of shape {X.shape[1:]}, {X.dtype}, as X has "
                 f"them: {type(error).__name__}: {error}"
             ) from error
+
+
+def _check_shape(shape: Any, n: int) -> None:
     if not isinstance(shape, jax.ShapeDtypeStruct):
         raise ValueError(f"module must return one array, got {type(shape).__name__}")
     if len(shape.shape) not in (1, 2) or shape.shape[0] != n:
@@ -58,12 +96,22 @@ def traced_width(call: Callable[..., Any], free: Sequence[Leaf], X: np.ndarray) 
         )
     if not jnp.issubdtype(shape.dtype, jnp.floating):
         raise ValueError(f"module must return real numbers, got {shape.dtype}")
-    if _is_random(traced.jaxpr):
+
+
+def check_rows_alone(call: Callable[..., Any], free: Sequence[Leaf], X: np.ndarray) -> None:
+    """Raise ValueError if the outputs of two rows change when other rows are with them."""
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=leaf.value.shape) / max(leaf.fan_in, 1) ** 0.5 for leaf in free]
+    few = X[np.unique(np.linspace(0, len(X) - 1, 5).astype(int))]
+    with jax.enable_x64(True):
+        together, alone = (np.asarray(call(rows, *values)) for rows in (few, few[:2]))
+    first = together[: len(alone)]
+    size = np.abs(together[np.isfinite(together)]).max(initial=0)
+    if not np.allclose(first, alone, rtol=1e-3, atol=1e-3 * size, equal_nan=True):
         raise ValueError(
-            "module must not draw random numbers, got outputs that depend on a random key: what "
-            "is random belongs into the priors or the likelihood"
+            "module must compute each row on its own, got outputs that change with the rows beside "
+            "it or from call to call: do what takes all rows, as centring, with X beforehand"
         )
-    return shape.shape[1] if len(shape.shape) == 2 else None
 
 
 def _is_random(jaxpr: Any) -> bool:
@@ -127,6 +175,8 @@ def network_outputs(
         inputs = pt.arange(network.levels)[inputs]
     call.__name__ = "network"
     with jax.enable_x64(True):
-        f = wrap_jax(call)(inputs, *values)
-        f.owner.op.code = _code(call, row, inputs.dtype, free)  # a fit's fingerprint holds it
+        made = wrap_jax(call)(inputs, *values).owner
+        op = DoubleJAXOp.of(made.op)
+        op.code = _code(call, row, inputs.dtype, free)  # a fit's fingerprint holds it
+        f = op(*made.inputs)
     return f if width is None else pt.specify_shape(f, (None, width))

@@ -338,6 +338,17 @@ def random_pair(parameters, X):
     return X @ parameters + jax.random.normal(jax.random.key(0), (len(X),))
 
 
+class Twice(eqx.Module):
+    first: eqx.nn.Linear
+    second: eqx.nn.Linear
+
+    def __init__(self):
+        self.first = self.second = eqx.nn.Linear(2, 2, key=keys(1)[0])
+
+    def __call__(self, x):
+        return self.second(self.first(x))[0]
+
+
 class FlaxLayers(nnx.Module):
     def __init__(self, layer):
         self.linear = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
@@ -374,6 +385,19 @@ def refused():
         "no module": (lambda X: X, "module must be an Equinox module, a Flax NNX module or a pair"),
         "tuple": ((lambda _, X: (X, X), np.ones(2)), "must return one array, got"),
         "one number": ((lambda p, X: (X @ p).sum(), np.ones(2)), "one row of outputs for each row"),
+        "mean of the rows": (
+            (lambda p, X: (X - X.mean(0)) @ p, np.ones(2)), "each row on its own, got outputs that"
+        ),
+        "rows turned": ((lambda p, X: (X @ p)[::-1], np.ones(2)), "each row on its own"),
+        "random of NumPy": (
+            (lambda p, X: X @ p + np.random.default_rng().normal(), np.ones(2)), "call to call"
+        ),
+        "weights alone": ((lambda p, _: p, np.ones(5)), r"one row of outputs for each .*\(5,\)"),
+        "one layer twice": (Twice(), "got that of first.weight at second.weight too.*nn.Shared"),
+        "name of an axis": (
+            (lambda p, X: X @ p["w"] + p["w_dim_0"], {"w": np.ones(2), "w_dim_0": 0.1}),
+            "no leaf called w_dim_0, which is what the model calls the axis of its leaf w",
+        ),
         "columns": ((lambda p, X: X @ p, np.ones(3)), r"callable with rows of shape \(2,\)"),
         "two outputs": ((lambda p, X: X * p, np.ones(2)), "must have 1 outputs a row .*, got 2"),
     }  # fmt: skip
@@ -441,6 +465,123 @@ def test_leaves_may_have_the_names_of_the_models_own_variables():
     f = predict.compile_predictor(model, "f")(posterior, X[:5])["f"]
     by_hand = X[:5] @ sum(draw.values())[0, 0]
     np.testing.assert_allclose(f.squeeze(), by_hand, rtol=1e-6)
+
+
+def linear(p, X):
+    return X @ p["w"] + p["b"]
+
+
+class Tied(eqx.Module):
+    layers: eqx.nn.Shared
+
+    def __init__(self):
+        pair = tuple(eqx.nn.Linear(2, 2, key=key) for key in keys(2))
+        self.layers = eqx.nn.Shared(
+            pair, where=lambda p: (p[1].weight, p[1].bias), get=lambda p: (p[0].weight, p[0].bias)
+        )
+
+    def __call__(self, x):
+        first, second = self.layers()
+        return second(jnp.tanh(first(x)))[0]
+
+
+class PlainParams(nnx.Module):
+    """Parameters that are an array of NumPy and a number, which Flax trains as any other."""
+
+    def __init__(self):
+        self.w, self.b = nnx.Param(np.ones(2)), nnx.Param(0.5)
+
+    def __call__(self, X):
+        return X @ self.w.get_value() + self.b.get_value()
+
+
+def by_hand():
+    """Modules, options, and the network as a function of X and the values by name."""
+    w = np.array([0.5, -1.0])
+    line = lambda X, v: X @ v["w"] + v["b"]  # noqa: E731
+    shared = "layers.pytree.0"
+    return {
+        "float": ((linear, {"w": w, "b": 0.5}), {}, line),
+        "centred": ((linear, {"w": w, "b": 0.5}), {"centre": "module"}, line),
+        "float16": ((linear, {"w": jnp.asarray(w, "float16"), "b": np.float32(0)}), {}, line),
+        "bfloat16": ((linear, {"w": jnp.asarray(w, "bfloat16"), "b": np.zeros(())}), {}, line),
+        "fixed": (
+            (linear, {"w": w, "b": np.array(2.0)}), {"fixed": "b"}, lambda X, v: X @ v["w"] + 2.0
+        ),
+        "fixed by its path": (
+            (lambda p, X: X @ p["w"] + p["b[0]"], {"w": w, "b[0]": np.array(2.0)}),
+            {"fixed": "b[0]"}, lambda X, v: X @ v["w"] + 2.0,
+        ),
+        "not numbers": (
+            (lambda p, X: X @ p["w"] * p["n"], {"w": w, "n": 3, "on": True, "none": None}),
+            {}, lambda X, v: X @ v["w"] * 3,
+        ),
+        "nested": (
+            (lambda p, X: jnp.tanh(X @ p[0]["a"][1]) @ p[1][0],
+             [{"a": (1, np.ones((2, 3)))}, [np.ones(3)]]),
+            {}, lambda X, v: np.tanh(X @ v["0.a.1"]) @ v["1.0"],
+        ),
+        "no numbers": (
+            (lambda p, X: X @ p["w"] + p["e"].sum(), {"w": w, "e": np.ones((0, 3))}),
+            {"prior_sd": "1/sqrt(fan_in)"}, lambda X, v: X @ v["w"],
+        ),
+        "slashes": (
+            (lambda p, X: X @ p["net/~/line"]["w"], {"net/~/line": {"w": w}}),
+            {}, lambda X, v: X @ v["net.~.line.w"],
+        ),
+        "tied in Equinox": (
+            Tied(), {}, lambda X, v: (
+                np.tanh(X @ v[f"{shared}.weight"].T + v[f"{shared}.bias"])
+                @ v[f"{shared}.weight"].T + v[f"{shared}.bias"]
+            )[:, 0],
+        ),
+        "plain in Flax": (PlainParams(), {}, line),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", by_hand())
+def test_leaves_of_any_kind_in_pymcs_own_functions(case):
+    """Log density to double precision, with JAX's x64 off, as PyMC's samplers evaluate it."""
+    module, options, network = by_hand()[case]
+    X = RNG.normal(size=(N, 2))
+    options = {"prior_sd": 1.0, "noise_sd": 0.5} | options
+    model = models.from_module(module, X, REAL, likelihood="normal", **options)
+    point = {
+        name: np.random.default_rng(1).normal(size=np.shape(value))
+        for name, value in model.initial_point().items()
+    }
+    centres = dict.fromkeys(point, 0.0)
+    if "centre" in options:
+        centres = {"w": np.array([0.5, -1.0]), "b": 0.5}
+    right = stats.norm.logpdf(REAL, network(X, point), 0.5).sum()
+    right += sum(stats.norm.logpdf(v, centres[n], 1.0).sum() for n, v in point.items())
+    with jax.enable_x64(False):
+        found = model.compile_logp(mode="FAST_COMPILE")(point)
+        slope = model.compile_dlogp(mode="FAST_COMPILE")(point)
+    np.testing.assert_allclose(found, right, rtol=1e-12)
+    assert slope.dtype == np.float64
+    assert np.isfinite(slope).all()
+
+
+def test_a_centre_that_is_no_number_is_refused():
+    pair = (linear, {"w": np.array([1.0, np.nan]), "b": 0.5})
+    with pytest.raises(ValueError, match="finite weights for centre='module', got nan in w"):
+        models.from_module(
+            pair, RNG.normal(size=(N, 2)), REAL, likelihood="normal", centre="module"
+        )
+
+
+def test_arrays_changed_later_change_no_model():
+    offset = np.array(1.0)
+    X = RNG.normal(size=(N, 2))
+    model = models.from_module(
+        (linear, {"w": np.ones(2), "b": offset}), X, REAL, likelihood="normal", fixed="b"
+    )
+    offset[...] = 50.0
+    posterior = {"w": np.zeros((1, 1, 2)), "noise": np.ones((1, 1))}
+    np.testing.assert_array_equal(
+        predict.compile_predictor(model, "f")(posterior, X)["f"].to_numpy(), np.ones((1, 1, N))
+    )
 
 
 def test_a_layer_of_equinox_at_the_top():
