@@ -59,7 +59,8 @@ def _check(
     if not any(way is not None and sizes[way.rows] < lengths[way.rows] for way in ways):
         raise ValueError(
             f"a batch needs inputs and observed values in pm.Data, got none of {density.N} rows"
-            f"{_constants(density, lengths)}: put them in pm.Data, {WHOLE}"
+            f"{_constants(density, lengths)}{_other_axes(density, lengths, ways)}: put them in "
+            f"pm.Data, {WHOLE}"
         )
     orders = [np.random.default_rng(k).permutation(n) for k, n in enumerate(lengths)]
     counts = [
@@ -75,7 +76,8 @@ def _check(
         raise ValueError(
             "the data containers and parameters do not share one axis of rows: a batch does not "
             f"fit; data of shapes {shapes}{_constants(density, lengths)}"
-            f"{_per_row(density, lengths)}. Have every row in pm.Data, {WHOLE} ({error})"
+            f"{_per_row(density, lengths)}{_other_axes(density, lengths, ways)}. "
+            f"Have every row in pm.Data, {WHOLE} ({error})"
         ) from error
     if not _same(first[""], both[""]) or not _same(second[""], both[""]):
         raise ValueError(
@@ -161,5 +163,18 @@ def _per_row(density: LogDensity, lengths: tuple[int, ...]) -> str:
             return (
                 f", and {name} seems to have values for each of {n} rows: look them up by a "
                 f"pm.Data container of row numbers, such as {name}[i], or integrate them out"
+            )
+    return ""
+
+
+def _other_axes(density: LogDensity, lengths: tuple[int, ...], ways: Ways) -> str:
+    """Containers that are as long as the rows, but on an axis that is not their first."""
+    for name, array, way in zip(density.data_names, density.data, ways, strict=True):
+        axes = [i for i, n in enumerate(np.shape(array)) if i and n in lengths and n > 1]
+        if way is None and axes:
+            return (
+                f", and {name} of shape {np.shape(array)} seems to have its rows on axis {axes[0]}:"
+                " name that axis in its dims as the rows of y are named, such as 'obs_id', or "
+                "transpose it"
             )
     return ""

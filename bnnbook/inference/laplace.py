@@ -161,6 +161,11 @@ def _check_known(name: str, value: object, known: Sequence[str]) -> None:
 
 
 def _listed(names: str | Sequence[str] | None) -> list[str]:
+    if isinstance(names, bool) or not isinstance(names, str | Sequence | None):
+        raise TypeError(
+            "last_layer must name free variables or dims, such as 'w_out' or a list of them, got "
+            f"{names!r}"
+        )
     return [names] if isinstance(names, str) else list(names or [])
 
 

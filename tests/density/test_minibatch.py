@@ -196,6 +196,12 @@ def constant_targets():
     pm.Normal("obs", pm.Normal("w") * pm.Data("X", X[:, 0]), 1, observed=Y)
 
 
+def last_axis(*shape, dims=None):
+    x = pm.Data("X", np.ones((*shape, N)), dims=dims)
+    mu = (pm.Normal("w", shape=(*shape, 1)) * x).sum(axis=tuple(range(len(shape))))
+    pm.Normal("obs", mu, 1, observed=pm.Data("y", Y, dims=None if dims is None else dims[-1]))
+
+
 def gaps():
     with pytest.warns(UserWarning, match="imputed"):
         pm.Normal("obs", pm.Normal("w") * pm.Data("X", Y), 1, observed=np.where(Y > 0, np.nan, Y))
@@ -212,6 +218,8 @@ def gaps():
         (process, "obs is one number that is no such sum"),
         (constants, "in pm.Data, got none of 12 rows, got rows of length 12 as constants"),
         (constant_targets, "got rows of length 12 as constants"),
+        (lambda: last_axis(2), r"X of shape \(2, 12\) seems to have its rows on axis 1: name that"),
+        (lambda: last_axis(2, 3), r"X of shape \(2, 3, 12\) seems to have its rows on axis 2"),
         (gaps, "obs has missing values, which obs_unobserved imputes"),
     ],
 )
@@ -222,6 +230,13 @@ def test_what_cannot_be_cut_is_named(build, message):
     assert cut(density, None).log_likelihood is density.log_likelihood
     with pytest.raises(ValueError, match=f"(?s){message}.*leave batch_size out"):
         cut(density, BATCH)
+
+
+def test_rows_on_a_last_axis_that_is_named_are_cut():
+    with pm.Model() as model:
+        last_axis(2, dims=("feature", "case"))
+    batches = cut(compile_log_density(model), BATCH)
+    assert (batches.lengths, batches.sizes) == ((N,), (BATCH,))
 
 
 def test_bad_batch_sizes():

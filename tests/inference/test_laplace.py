@@ -75,6 +75,8 @@ def test_last_layer_leaves_the_rest_at_the_mode():
     assert float(spread["w_out"].min()) > 0.01
     with pytest.raises(ValueError, match=r"last_layer must hold free variables.*hidden_1.*'w_3'"):
         inference.fit_laplace(model, last_layer="w_3", **QUIET)
+    with pytest.raises(TypeError, match=r"last_layer must name .* or dims, .* got True"):
+        inference.fit_laplace(model, last_layer=True, **QUIET)
 
 
 def test_curvature_of_a_bernoulli_and_a_log_transform():
