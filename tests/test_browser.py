@@ -41,7 +41,7 @@ ASKED = """["navigation", "resource"].flatMap(t => performance.getEntriesByType(
     .map(url => decodeURIComponent(url.pathname))"""
 TEXTS = (".html", ".js", ".css", ".json", ".svg")
 # marks one element for each way in which text is drawn: its colour, size and weight on its grounds
-ONE_OF_EACH = """() => {
+ONE_OF_EACH = """within => {
     const grounds = new Map(), seen = new Set();
     const ground = e => {
         if (!e) return "";
@@ -51,7 +51,7 @@ ONE_OF_EACH = """() => {
         }
         return grounds.get(e);
     };
-    for (const e of document.querySelectorAll("body *")) {
+    for (const e of document.querySelectorAll(`${within} *`)) {
         e.removeAttribute("data-drawn");
         if (![...e.childNodes].some(n => n.nodeType == 3 && n.data.trim())) continue;
         if (!e.checkVisibility({visibilityProperty: true})) continue;
@@ -116,9 +116,9 @@ def grave(page, options, context=None):
     return {v["id"]: [node["html"][:120] for node in v["nodes"]][:4] for v in found}
 
 
-def pale(page):
+def pale(page, within="body"):
     """Text of too little contrast, asked of one element for each way in which text is drawn."""
-    page.evaluate(ONE_OF_EACH)
+    page.evaluate(ONE_OF_EACH, within)
     only = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
     return grave(page, only, {"include": [["[data-drawn]"]]})
 

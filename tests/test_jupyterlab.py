@@ -19,6 +19,7 @@ import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 from reader.notebook import write_edition
+from test_browser import grave, pale
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -28,6 +29,13 @@ OPENED = CHAPTERS if os.environ.get("BNNBOOK_LAB") == "all" else CHAPTERS[:1]
 RAW = re.compile(
     r"\{[\w:-]+\}`|:::\{|```\{|^:(?:label|class|name|alt):|^\([\w-]+\)=|<!--", re.MULTILINE
 )
+# what a copy shows, and not the frame that JupyterLab puts around it
+SHOWN = ".jp-RenderedMarkdown"
+# that the checks find: a link without words, and text that is dark grey in both themes
+FAULTS = """within => document.querySelector(within)
+    .insertAdjacentHTML("beforeend", "<a href='x'></a><p style='color: #555'>words</p>")"""
+# JupyterLab's document has no height of its own, and so for axe no text that is seen
+TALL = "html, body { overflow: visible !important }"
 BARS = """
 import numpy as np
 import pymc as pm
@@ -118,6 +126,32 @@ def text_in_view(page):
     return "\n".join(page.locator(".jp-RenderedMarkdown").all_inner_texts())
 
 
+def settle(page, promise):
+    """Wait for a promise that the page keeps: one that it does not keep may be collected first."""
+    page.evaluate(f"""window.settled = null;
+        window.kept = {promise}.then(() => {{ settled = "well" }}, e => {{ settled = String(e) }});
+        0""")
+    page.wait_for_function("settled")
+    assert page.evaluate("settled") == "well"
+
+
+def set_theme(page, theme):
+    options = f"{{theme: '{theme}'}}"
+    settle(page, f"jupyterapp.commands.execute('apputils:change-theme', {options})")
+    page.wait_for_function(f"document.body.dataset.jpThemeName == '{theme}'")
+
+
+def inaccessible(page, within):
+    """Serious and critical findings of axe in parts of a notebook, in both themes."""
+    # JupyterLab's own style leaves links without a line under them, in every notebook
+    off = {"color-contrast": {"enabled": False}, "link-in-text-block": {"enabled": False}}
+    found = grave(page, {"rules": off}, {"include": [[within]]})
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        set_theme(page, theme)
+        found |= {f"{rule}, {theme}": nodes for rule, nodes in pale(page, within).items()}
+    return found
+
+
 def open_run_and_save(browser, lab, name):
     """What a reader sees before the first run; then Run All, and save."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -158,11 +192,12 @@ def test_every_chapter_opens_without_raw_markup(browser, lab, folder):
     page.set_default_timeout(300_000)
     page.goto(f"{lab}/lab?reset", wait_until="load")
     page.wait_for_function("window.jupyterapp?.commands.hasCommand('docmanager:open')")
-    page.evaluate("jupyterapp.restored.then(() => 0)")
+    settle(page, "jupyterapp.restored")
+    page.add_style_tag(content=TALL)
     for name in CHAPTERS:
         content = (folder / f"{name}.ipynb").read_bytes()
         options = f"{{path: '{name}.ipynb', kernelPreference: {{shouldStart: false}}}}"
-        page.evaluate(f"jupyterapp.commands.execute('docmanager:open', {options}).then(() => 0)")
+        settle(page, f"jupyterapp.commands.execute('docmanager:open', {options})")
         page.wait_for_function("""[...document.querySelectorAll('.jp-RenderedMarkdown')]
             .map(e => e.innerText).join('').length > 3000""")
         text = text_in_view(page)
@@ -172,7 +207,14 @@ def test_every_chapter_opens_without_raw_markup(browser, lab, folder):
         assert not RAW.search(text), (name, RAW.search(text))
         assert "Unknown Directive" not in text
         assert page.locator(".jp-RenderedMarkdown .jp-mod-error").count() == 0
-        page.evaluate("jupyterapp.commands.execute('application:close-all').then(() => 0)")
+        assert not inaccessible(page, SHOWN), name
+        if name == CHAPTERS[0]:
+            page.evaluate(FAULTS, SHOWN)
+            assert set(inaccessible(page, SHOWN)) == {
+                "link-name",
+                "color-contrast, JupyterLab Dark",
+            }
+        settle(page, "jupyterapp.commands.execute('application:close-all')")
         page.wait_for_function("!document.querySelector('.jp-Notebook')")
         assert (folder / f"{name}.ipynb").read_bytes() == content
     page.close()
