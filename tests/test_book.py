@@ -28,6 +28,14 @@ def toc_pages(node):
 PAGES = list(toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text())))
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_comment_cuts_a_paragraph(path):
+    """One at the head of a line ends the text above it, and shows what follows as it is written."""
+    cells = json.loads(path.read_text())["cells"]
+    text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    assert not re.findall(r"\S *\n {0,3}<!--.*|^ {0,3}<!--.*?--> *\S.*", text, re.MULTILINE)
+
+
 @pytest.fixture(scope="session")
 def html():
     if not (HTML / "index.html").is_file():
@@ -132,6 +140,14 @@ def test_internal_links_lead_somewhere(html):
                 if target not in ids:
                     ids[target] = Links(target.read_text()).ids
                 assert unquote(parts.fragment) in ids[target], f"{name} links to {link}"
+
+
+def test_no_built_page_shows_raw_markup(html):
+    for name in PAGES:
+        raw = re.findall(
+            r"\{(?:glue|cite|term|ref|doc|numref)[\w:]*\}`.*", (html / f"{name}.html").read_text()
+        )
+        assert not raw, f"{name}: {raw[0][:80]}"
 
 
 def test_every_built_image_has_alt_text(html):
