@@ -29,13 +29,28 @@ MARGINS = {"top": "18mm", "bottom": "20mm", "left": "16mm", "right": "16mm"}
 # the page opens its solutions when it is about to be printed; here they stay closed
 CLOSED = "addEventListener('beforeprint', e => e.stopImmediatePropagation(), true)"
 STYLE = """
+  html { font-size: 13.5px !important; }
   .bd-header-article, .bd-sidebar-primary, .bd-sidebar-secondary, .prev-next-footer, .bd-footer,
-  .bd-footer-content, .headerlink, .copybtn, .interactive .controls, noscript { display: none; }
-  .bd-article-container, .bd-content, .bd-main { max-width: none !important; width: 100%; }
+  .bd-footer-content, .headerlink, .copybtn, .interactive .controls, noscript,
+  #jb-print-docs-body, .bd-header-announcement, .launch,
+  details.above-input { display: none !important; }
+  .bd-article-container, .bd-content, .bd-main {
+    display: block !important; margin: 0 !important; max-width: none !important; width: 100%;
+  }
   .bd-article { padding: 0 !important; }
+  .bd-main .bd-content .bd-article h1:first-of-type { display: block; margin-top: 0; }
   pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
-  h1, h2, h3 { break-after: avoid; }
-  figure, img, .cell_output, tr { break-inside: avoid; }
+  .cell, .cell_input, .cell_output { display: block !important; }
+  .cell_input, .cell_output, .admonition, figure, img, tr, .quiz fieldset, mjx-container[display] {
+    break-inside: avoid;
+  }
+  h1, h2, h3, h4, dt, .rubric, thead, .admonition-title { break-after: avoid; }
+  .cell_input:has(+ .cell_output) { break-after: avoid; }
+  p, li, dd { orphans: 3; widows: 3; }
+  .bd-main .bd-content table { break-inside: auto; font-size: 0.85rem; }
+  .bd-main .bd-content table :is(td, th) { overflow-wrap: anywhere; padding: 0.2rem 0.35rem; }
+  .pst-scrollable-table-container { overflow: visible !important; }
+  figure.interactive svg.plot { max-width: 22rem; }
 """
 
 

@@ -2,11 +2,21 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import nbformat
+import pydata_sphinx_theme
 import pytest
 import slides
+import sphinx_book_theme
+from playwright.sync_api import sync_playwright
 from reader.site import Book
+
+STYLES = "theme/{0}/static/styles/{1}"
+THEMES = (
+    (pydata_sphinx_theme, STYLES.format("pydata_sphinx_theme", "pydata-sphinx-theme.css")),
+    (sphinx_book_theme, STYLES.format("sphinx_book_theme", "sphinx-book-theme.css")),
+)
 
 TEXT = """(a-label)=
 ## A heading
@@ -120,6 +130,44 @@ def test_pages_are_bound_in_order(tmp_path, monkeypatch):
     (link,) = made.pages[1]["/Annots"]
     where = link.get_object()["/A"]["/D"][0].get_object()
     assert made.get_page_number(where) == 3
+
+
+def test_print_keeps_text_on_the_sheet_and_code_in_its_box(tmp_path):
+    """In the theme's own frame, which would push the page aside and repeat its title."""
+    import print_book
+
+    chromium = next(filter(None, map(shutil.which, print_book.NAMES)), None)
+    if chromium is None:
+        pytest.skip("no Chromium on the path")
+    theme = "".join(
+        f"<style>{(Path(module.__file__).parent / place).read_text()}</style>"
+        for module, place in THEMES
+    )
+    code = "<pre>" + "x = 1\n" * 12 + "</pre>"
+    boxes = f"<div class=cell><div class=cell_input>{code}</div></div>" * 12
+    fold = "<details class=above-input><summary>Show code</summary></details>"
+    page = tmp_path / "page.html"
+    page.write_text(
+        f"<!doctype html>{theme}<main class=bd-main><div class=bd-content>"
+        "<div class=bd-article-container><div class=onlyprint id=jb-print-docs-body>"
+        f"<h1>Title</h1></div><article class=bd-article><h1>Title</h1>{fold}{boxes}"
+        f"<p>{'words ' * 400}</p></article></div></div></main>"
+    )
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 673, "height": 980})
+        tab.emulate_media(media="print")
+        tab.goto(page.as_uri())
+        tab.add_style_tag(content=print_book.STYLE)
+        article = tab.locator("article").bounding_box()
+        assert article["x"] >= 0
+        assert article["x"] + article["width"] <= 673
+        assert tab.locator("h1:visible").count() == 1
+        assert not tab.get_by_text("Show code").is_visible()
+        box = tab.locator(".cell_input").first
+        looks = "e => (s => [s.breakInside, s.display])(getComputedStyle(e))"
+        assert box.evaluate(looks) == ["avoid", "block"]
+        browser.close()
 
 
 def test_without_a_build_the_print_says_what_to_do(tmp_path, monkeypatch, capsys):
