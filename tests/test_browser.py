@@ -59,6 +59,10 @@ ONE_OF_EACH = """within => {
         seen.add(drawn);
     }
 }"""
+# interactive figures wake up, and quizzes reply
+ANSWERED = """document.querySelectorAll(
+    ".interactive .question button:first-of-type, .quiz label:first-of-type input"
+).forEach(e => e.click())"""
 PAINTED = """new Promise(done => new PerformanceObserver(list => list.getEntries()
     .filter(e => e.name == "first-contentful-paint").forEach(e => done(e.startTime)))
     .observe({type: "paint", buffered: true}))"""
@@ -143,6 +147,8 @@ def test_page(site, page, name):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{site}/{name}.html", wait_until="load")
     page.add_style_tag(content="*, ::before, ::after { transition: none !important }")
+    page.evaluate(ANSWERED)
+    assert page.locator(".interactive .controls:disabled, .quiz .reply:empty").count() == 0
     show(page, "light")
     assert not grave(page, {"rules": {"color-contrast": {"enabled": False}}})
     assert not pale(page)
