@@ -140,6 +140,14 @@ def sideways(page):
     return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
 
 
+def cut(page):
+    """Displayed equations and code that their column cuts, and how much of them."""
+    return page.evaluate("""[...document.querySelectorAll(
+        "article mjx-container[display], article .cell_input pre")]
+        .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 2)
+        .map(e => [e.textContent.trim().slice(0, 60), e.scrollWidth - e.clientWidth])""")
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page(site, page, name):
     requests, errors = [], []
@@ -147,6 +155,8 @@ def test_page(site, page, name):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{site}/{name}.html", wait_until="load")
     page.add_style_tag(content="*, ::before, ::after { transition: none !important }")
+    page.evaluate("window.MathJax?.startup?.promise")
+    assert not name.startswith(("chapters", "howto")) or not cut(page)
     page.evaluate(ANSWERED)
     assert page.locator(".interactive .controls:disabled, .quiz .reply:empty").count() == 0
     show(page, "light")
