@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.task import Task
-from benchmarks.tasks import advi, gradient, nuts, points, predictor, sgmcmc, tempering
+from benchmarks.tasks import (
+    advi,
+    convolution,
+    crossval,
+    gradient,
+    laplace,
+    nuts,
+    points,
+    predictor,
+    sgmcmc,
+    swag,
+    tempering,
+)
 
 __all__ = ["TASKS", "chosen", "groups_first"]
 
 TASKS = (
-    *predictor.TASKS, *gradient.TASKS, *points.TASKS, *advi.TASKS, *sgmcmc.TASKS, *nuts.TASKS,
-    *tempering.TASKS,
+    *predictor.TASKS, *gradient.TASKS, *points.TASKS, *advi.TASKS, *sgmcmc.TASKS,
+    *convolution.TASKS, *nuts.TASKS, *tempering.TASKS, *laplace.TASKS, *swag.TASKS,
+    *crossval.TASKS,
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """NUTS beside ``pm.sample``, nutpie and NumPyro, which draw from the same ``pm.Model``.
 
 Compared are seconds for an effective draw, with and without compiling; every run has a process of
-its own and compiles anew. For networks it is draws of the logits that count, not of the weights.
+its own and compiles anew. For networks it is draws of the logits or means that count, not of the
+weights.
 """
 
 from __future__ import annotations
@@ -72,6 +73,15 @@ def hierarchical() -> pm.Model:
     )
 
 
+def yacht() -> pm.Model:
+    """The reference posterior's network: known noise, the last layer integrated out."""
+    data = datasets.uci("yacht", 0)
+    return models.mlp_regression(
+        data.X_train, data.y_train, (10,), heteroskedastic=False, noise_sd=2.0,
+        marginal_output=True,
+    )  # fmt: skip
+
+
 def draw_with(
     sampler: str, model: pm.Model, draws: int, tune: int, seed: int, **settings: Any
 ) -> tuple[xr.Dataset, float, float]:
@@ -117,13 +127,16 @@ def contestant(
     """Draw, and judge the draws outside the time."""
     model = build()
     draws, tune = (100, 100) if quick else (draws, tune)
+    functions = {variable.name for variable in model.deterministics}
 
     def run(seed: int) -> Run:
         posterior, seconds, compiling = draw_with(sampler, model, draws, tune, seed, **settings)
-        if "p" in model.named_vars:
-            p = predict.compile_predictor(model, "p")(posterior, model["X"].get_value())["p"]
-            p = p.clip(1e-12, 1 - 1e-12)
-            found = diagnostics.function_space(np.log(p / (1 - p))).attrs
+        if output := next((name for name in ("p", "mu") if name in functions), None):
+            f = predict.compile_predictor(model, output)(posterior, model["X"].get_value())[output]
+            if output == "p":
+                p = f.clip(1e-12, 1 - 1e-12)
+                f = np.log(p / (1 - p))
+            found = diagnostics.function_space(f).attrs
             ess, rhat = float(found["min_ess_bulk"]), float(found["max_rhat"])
         else:
             free = posterior[[v.name for v in model.free_RVs]]
@@ -163,6 +176,7 @@ TASKS = (
     task("NUTS-arK", "order 5 on 200 values", ark, tuple(PEERS)),
     task("NUTS-logistic", "10,000 rows of 10 features", logistic, tuple(PEERS)),
     task("NUTS-moons", "2-5-5-1 on 500 rows", moons, tuple(PEERS)),
+    task("NUTS-yacht", "6-10-1 on 277 rows, marginal output", yacht, tuple(PEERS)),
     task(
         "NUTS-hierarchical", "18 networks 2-5-5-1, 763 parameters", hierarchical,
         ("nutpie, JAX", "NumPyro"), "3x NumPyro at R-hat of at most 1.01", 1500, 1000,

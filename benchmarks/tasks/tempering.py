@@ -1,6 +1,8 @@
 """Effective draws of the *function* on chapter 3's posterior, which has two modes.
 
 Chains of NUTS stay in the mode in which they start, so that their ESS is a count of accidents.
+Those of ``pm.sample_smc`` are independent runs of all particles: its draws count by the same ESS,
+which is small where the runs do not agree.
 """
 
 from __future__ import annotations
@@ -64,10 +66,28 @@ def nuts_of_numpyro(quick: bool) -> Timed:
     return run
 
 
+def smc_of_pymc(quick: bool) -> Timed:
+    """``pm.sample_smc`` on the same model; it does not tell its compiling apart."""
+    model = boxes()
+    draws = 100 if quick else 2000
+
+    def run(seed: int) -> Run:
+        clock = time.perf_counter()
+        fit = pm.sample_smc(
+            draws, model=model, chains=CHAINS, random_seed=seed, progressbar=False,
+            compute_convergence_checks=False,
+        )  # fmt: skip
+        seconds = time.perf_counter() - clock
+        return judged(fit["posterior"].to_dataset(), model, seconds, 0.0)
+
+    return run
+
+
 TASKS = (
     Task(
         "tempering", "tempering", "chapter 3's boxes, 4 chains, ESS of the probability on a grid",
-        "effective draw", "5x plain NUTS", tempered, {"NumPyro NUTS": nuts_of_numpyro},
+        "effective draw", "5x plain NUTS", tempered,
+        {"NumPyro NUTS": nuts_of_numpyro, "pm.sample_smc": smc_of_pymc},
         fresh=True, flags=DEVICES,
     ),
 )  # fmt: skip
