@@ -5,14 +5,21 @@ import re
 import subprocess
 import sys
 
+import equinox as eqx
+import jax
 import numpy as np
 import pytest
+import xarray as xr
+from numpyro.infer.util import log_density
 
 from benchmarks import gpu, growth, report, scaling
 from benchmarks.references.page import filled
 from benchmarks.task import Run, Task
+from benchmarks.tasks import convolution, crossval, laplace, swag
 from benchmarks.tasks import growth as points
 from benchmarks.timing import measure, ratios, spread
+from bnnbook import inference, predict
+from bnnbook.datasets import Dataset
 
 
 def contestant(path, letter, seconds, *, work=1.0, fails_at=None):
@@ -275,3 +282,113 @@ def test_the_books_section_on_workers_shows_what_is_stored():
     page = report.PAGE.read_text(encoding="utf-8")
     parts = {"scaling": scaling.lines(report.load(scaling.SCALING))}
     assert page == filled(report.PAGE, parts)
+
+
+def our_log_density(model, theta):
+    """Of a vector in the model's own order."""
+    density = inference.compile_log_density(model)
+    data = density.data
+    return float(density.log_prior(theta, data) + density.log_likelihood(theta, data))
+
+
+def vectors(shapes):
+    """Two draws of weights, by name and as vectors."""
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        w = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+        yield w, np.concatenate([value.ravel() for value in w.values()])
+
+
+def test_cross_validation_has_one_model_for_all():
+    rng = np.random.default_rng(0)
+    X = rng.normal(2.0, 3.0, (30, crossval.INPUTS))
+    data = Dataset(X[:20], X[:20, 0] ** 2, X[20:], X[20:, 0] ** 2, name="", description="")
+    model = crossval.network(data)
+    assert [v.name for v in model.free_RVs] == list(crossval.SHAPES)
+    inputs, y, test, centre, sd = crossval.standardised(data)
+    noise = crossval.NOISE_SD / sd
+    constants = []
+    for w, theta in vectors(crossval.SHAPES):
+        ours = our_log_density(model, theta)
+        with jax.enable_x64(True):
+            numpyro = log_density(crossval.priors_and_rows, (inputs, y, noise), {}, w)[0]
+            by_hand = crossval.negative(theta, inputs, y, noise)
+            mu = centre + sd * crossval.apply(w, test)
+        assert ours == pytest.approx(float(numpyro) - len(y) * np.log(sd), rel=1e-9)
+        constants.append(ours + float(by_hand))
+        dims = {name: ("chain", "draw", *model.named_vars_to_dims.get(name, ())) for name in w}
+        draw = xr.Dataset({name: (dims[name], value[None, None]) for name, value in w.items()})
+        found = predict.compile_predictor(model, "mu")(draw, data.X_test)["mu"]
+        np.testing.assert_allclose(found.to_numpy().ravel(), mu, rtol=1e-6)
+    assert constants[0] == pytest.approx(constants[1], rel=1e-9)
+
+
+def test_scores_of_splits_are_those_of_a_mixture_of_normals():
+    y = np.array([0.0, 4.0])
+    one = crossval.scores(np.zeros((1, 1, 2)), y)
+    sd = crossval.NOISE_SD
+    assert one["RMSE"] == pytest.approx(np.sqrt(8))
+    assert one["NLL"] == pytest.approx(0.5 * np.log(2 * np.pi * sd**2) + 4 / sd**2)
+    assert crossval.scores(np.zeros((1, 5, 2)), y) == pytest.approx(one)
+
+
+def test_the_convolution_has_one_model_for_all(monkeypatch):
+    monkeypatch.setattr(convolution, "N", 12)
+    with jax.enable_x64(True):
+        X, y = convolution.data()
+        model = convolution.build(X, y)
+        net = convolution.LeNet()
+        arrays, rest = eqx.partition(net, eqx.is_inexact_array)
+        shapes = {str(i): leaf.shape for i, leaf in enumerate(jax.tree.leaves(arrays))}
+        found = [tuple(model.initial_point()[variable.name].shape) for variable in model.free_RVs]
+        assert found == list(shapes.values())
+        constants = []
+        for w, theta in vectors(shapes):
+            leaves = [0.1 * value for value in w.values()]
+            module = eqx.combine(jax.tree.unflatten(jax.tree.structure(arrays), leaves), rest)
+            expected = jax.vmap(module)(X.astype(float))
+            for convolve in (convolution.plain, convolution.shifted):
+                logits = convolution.logits(leaves, X.astype(float), convolve)
+                np.testing.assert_allclose(logits, expected, rtol=1e-8)
+            by_hand = convolution.log_posterior(leaves, X, y, convolution.shifted)
+            constants.append(our_log_density(model, 0.1 * theta) - float(by_hand))
+    assert constants[0] == pytest.approx(constants[1], rel=1e-7)
+
+
+@pytest.mark.parametrize("build", [laplace.moons, laplace.waves])
+def test_laplace_has_one_model_and_one_curvature_for_all(build):
+    problem = build()
+    assert [v.name for v in problem.model.free_RVs] == list(problem.shapes)
+    with jax.enable_x64(True):
+        constants = [
+            our_log_density(problem.model, theta) + float(problem.negative(theta))
+            for _, theta in vectors(problem.shapes)
+        ]
+        assert constants[0] == pytest.approx(constants[1], rel=1e-9)
+        fit = inference.fit_laplace(
+            problem.model, n_starts=1, draws=10, seed=0, progressbar=False
+        )  # fmt: skip
+        variational = fit["variational"]
+        mean = variational.sel(stat="mean").to_dataset()[list(problem.shapes)]
+        theta = np.concatenate([mean[name].to_numpy().ravel() for name in problem.shapes])
+        every = problem.chosen(last_layer=False)
+        by_hand = np.linalg.inv(laplace.gauss_newton(problem, every, theta))
+    np.testing.assert_allclose(variational["covariance"], by_hand, rtol=1e-5, atol=1e-8)
+    assert problem.chosen(last_layer=True).sum() == sum(
+        int(np.prod(problem.shapes[name])) for name in problem.last
+    )
+
+
+def test_swag_by_hand_does_the_same_work():
+    problem = laplace.moons()
+    with jax.enable_x64(True):
+        rows = len(problem.y)
+        constants = [
+            our_log_density(problem.model, theta) / rows
+            + float(swag.loss(theta, problem.X, problem.y, rows))
+            for _, theta in vectors(problem.shapes)
+        ]
+    assert constants[0] == pytest.approx(constants[1], rel=1e-9)
+    ours, by_hand = (contestant(True)(0) for contestant in (swag.ours, swag.by_hand))
+    assert ours.work == by_hand.work == 2 * swag.QUICK_STEPS
+    assert ours.quality["NLL"] == pytest.approx(by_hand.quality["NLL"], abs=0.05)
