@@ -74,7 +74,7 @@ def smc_of_pymc(quick: bool) -> Timed:
     def run(seed: int) -> Run:
         clock = time.perf_counter()
         fit = pm.sample_smc(
-            draws, model=model, chains=CHAINS, random_seed=seed, progressbar=False,
+            draws, model=model, chains=CHAINS, cores=CHAINS, random_seed=seed, progressbar=False,
             compute_convergence_checks=False,
         )  # fmt: skip
         seconds = time.perf_counter() - clock
