@@ -209,11 +209,12 @@ def test_every_chapter_opens_without_raw_markup(browser, lab, folder):
         assert page.locator(".jp-RenderedMarkdown .jp-mod-error").count() == 0
         assert not inaccessible(page, SHOWN), name
         if name == CHAPTERS[0]:
-            page.evaluate(FAULTS, SHOWN)
-            assert set(inaccessible(page, SHOWN)) == {
-                "link-name",
-                "color-contrast, JupyterLab Dark",
-            }
+            expected = {"link-name", "color-contrast, JupyterLab Dark"}
+            for _ in range(3):  # a cell that is rendered again has lost what was planted
+                page.evaluate(FAULTS, SHOWN)
+                if (found := set(inaccessible(page, SHOWN))) == expected:
+                    break
+            assert found == expected
         settle(page, "jupyterapp.commands.execute('application:close-all')")
         page.wait_for_function("!document.querySelector('.jp-Notebook')")
         assert (folder / f"{name}.ipynb").read_bytes() == content

@@ -11,6 +11,7 @@ import pymc as pm
 from jax import Array
 from pytensor.graph.basic import Variable
 
+from bnnbook.checks import check_not_forked
 from bnnbook.density.compiled import GraphKey, compiled_once
 from bnnbook.density.jax_graph import jax_function
 from bnnbook.density.model_graph import ModelGraph
@@ -49,6 +50,7 @@ def functions_of(
     model: pm.Model, graph: ModelGraph, shapes: Sequence[tuple[int, ...]], key: GraphKey
 ) -> Functions:
     """The functions, turned into JAX once for all models with an equal ``key``."""
+    check_not_forked()  # also where they are kept
     return compiled_once(("functions", key), lambda: _functions(model, graph, shapes))
 
 
