@@ -109,7 +109,7 @@ def slope(sizes: Sequence[float] | np.ndarray, costs: Sequence[float] | np.ndarr
 
 def sloped(sizes: np.ndarray, costs: np.ndarray) -> str:
     """The slope as it is shown."""
-    return f"{slope(sizes, costs):.2f}" if len(sizes) > 1 else "one size"
+    return f"{slope(sizes, costs):z.2f}" if len(sizes) > 1 else "one size"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -114,10 +114,11 @@ def _hessian_product(objective: Callable[..., jax.Array]) -> Callable[..., jax.A
 
 
 class _Trace:
-    """What a climb has passed: values and seconds, and only the last point."""
+    """What a climb has passed: values and seconds, the last point, and the last one in range."""
 
     def __init__(self, start: np.ndarray) -> None:
         self.theta, self.steps, self._clock = start, 0, time.perf_counter()
+        self.in_range = start
         self._losses, self._seconds = np.empty(64), np.empty(64)
 
     @property
@@ -137,6 +138,8 @@ class _Trace:
         self._losses[self.steps] = -value
         self._seconds[self.steps] = time.perf_counter() - self._clock
         self.theta, self.steps = theta.copy(), self.steps + 1  # the optimiser's own is overwritten
+        if np.isfinite(value) and np.isfinite(theta).all():
+            self.in_range = self.theta
 
     def state(self, method: str, density: LogDensity) -> FitState:
         theta, step = self.theta, self.steps
@@ -193,6 +196,10 @@ def fit_from(
         ended = "interrupted"
     theta = np.array(trace.theta)
     value = float(objective.value_and_gradient(theta)[0])
+    if not (np.isfinite(value) and np.isfinite(theta).all()):
+        # as where the last step of a climb without a top has left the range of numbers
+        theta = np.array(trace.in_range)
+        value = float(objective.value_and_gradient(theta)[0])
     return PointFit(theta, value, slope, distance, trace.history, ended, early)
 
 

@@ -23,6 +23,7 @@ from bnnbook.inference.sgmcmc.job import Job
 __all__ = ["Vitals", "problems_of"]
 
 RUN_AWAY = 10.0  # times the temperature asked for, in three quarters of the draws
+FROZEN = 0.05  # of the temperature, which three quarters of the draws are below
 COLLAPSE = 20.0  # times T for each parameter, by which the log density may fall from where it was
 WINDOWS = 20  # parts of a run, whose median log densities are compared
 HOT = 2.0  # times the temperature, from which it is worth a word
@@ -67,10 +68,10 @@ def _fallen(
 ) -> list[str]:
     """Chains whose log density has come to lie far below where it had been.
 
-    They have run away if their draws are ten times as hot as they should be as well, or if they
-    have fallen by twenty nats for each row of data, too. One that started in a narrow peak, such
-    as a mode where a scale is nearly 0, falls by less and without such heat. Of fewer than ten
-    draws nothing is that sure.
+    They have run away if their draws are ten times as hot as they should be as well, or have no
+    heat, far out where the density is flat, or if they have fallen by twenty nats for each row of
+    data, too. One that started in a narrow peak, such as a mode where a scale is nearly 0, falls
+    by less and comes to rest at the right heat. Of fewer than ten draws nothing is that sure.
     """
     temperature, D = job.kernel.temperature, job.density.size
     unit = COLLAPSE * max(temperature, 1.0)
@@ -78,23 +79,26 @@ def _fallen(
     for row, chain in enumerate(chains):
         whole, draws = history[row].astype(float), stats["lp"][row].astype(float)
         parts = np.array_split(whole, max(1, min(WINDOWS, len(whole) // 3)))
-        before = np.nanmax([vitals.first_lp[row], *(np.median(part) for part in parts)])
+        medians = [np.median(part) for part in parts]
+        before = np.nanmax([vitals.first_lp[row], *medians])
         late = draws[len(draws) // 2 :] if len(draws) >= FEWEST else whole[3 * len(whole) // 4 :]
         if len(late) < FEWEST // 2:
             continue
-        now, noise = np.median(late), 1.5 * np.median(np.abs(np.diff(late)))
+        # a chain that has run away is noisy, too: that is no excuse for it
+        now, noise = np.median(late), min(_noise(late), _noise(parts[int(np.nanargmax(medians))]))
         fall = before - now - 5 * noise
         if fall <= unit * D:
             continue
         told = f"its log density was {before:,.6g} once and is {now:,.6g} now"
         smaller = f"a smaller step size than {job.plan.step_size.max():.3g}"
-        heat = _least_heat(stats["configurational_temperature"][row])
         sure = len(draws) >= FEWEST
-        if sure and heat > RUN_AWAY * temperature > 0:
+        few = np.sqrt(job.density.N / job.n)  # minibatches make the heat of each draw vary
+        heat = _wrong_heat(stats["configurational_temperature"][row], temperature, few)
+        if sure and heat is not None:
             raise DivergedError(
-                f"chain {chain} has run away: {told}, and its draws are {heat / temperature:,.3g} "
-                f"times as hot as temperature {temperature:g} (configurational temperature). Take "
-                f"{smaller}, larger batches or control variates"
+                f"chain {chain} has run away: {told}, and the configurational temperature of its "
+                f"draws is {heat:,.3g}, not {temperature:g}. Take {smaller}, larger batches or "
+                "control variates"
             )
         if sure and fall > unit * (D + job.density.N):
             raise DivergedError(f"chain {chain} has run away: {told}. Take {smaller}")
@@ -105,11 +109,27 @@ def _fallen(
     return fallen
 
 
-def _least_heat(heat: np.ndarray) -> float:
-    """What three quarters of the later draws, or of the last, exceed."""
-    windows = (heat[len(heat) // 2 :], heat[-max(FEWEST, len(heat) // 20) :])
-    quartiles = [np.quantile(w, 0.25) for w in windows if len(w) >= FEWEST]
-    return float(max(quartiles, default=0.0))
+def _noise(values: np.ndarray) -> float:
+    """Standard deviation of what a log density has from one entry to the next."""
+    return float(1.5 * np.median(np.abs(np.diff(values)))) if len(values) > 2 else np.inf
+
+
+def _wrong_heat(heat: np.ndarray, temperature: float, few: float) -> float | None:
+    """Median of the later draws, or of the last, if it cannot be that of a chain at rest.
+
+    Three quarters of the draws are ten times too hot, or next to cold, or most of them are far
+    from where they should be on either side.
+    """
+    if temperature == 0:
+        return None
+    for window in (heat[len(heat) // 2 :], heat[-max(FEWEST, len(heat) // 20) :]):
+        if len(window) < FEWEST:
+            continue
+        low, median, high = np.quantile(window, [0.25, 0.5, 0.75]) / temperature
+        wide = np.median(np.abs(window)) / temperature
+        if low > RUN_AWAY or wide > RUN_AWAY * few or high < FROZEN:
+            return float(median * temperature)
+    return None
 
 
 def _hot(job: Job, chains: list[int], stats: dict[str, np.ndarray]) -> list[str]:

@@ -32,23 +32,24 @@ def apart():
     return model, {"beta": np.tile(mean, (2, 1)), "sigma_log__": np.full(2, np.log(2.0))}, mean, sd
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(
     ("kernel", "tune"),
     [
         (inference.sgld(2e-3, preconditioner="rms"), 3000),
+        (inference.sgld(2e-2, preconditioner="rms"), 3000),
         (inference.sgld(1.0, preconditioner="rms"), 3000),
         (inference.sgld(1e-3), 0),
         (inference.sghmc(1e-3, friction=0.1), 0),
     ],
-    ids=["rms", "rms, far too large", "plain", "sghmc"],
+    ids=["rms", "rms, too large", "rms, far too large", "plain", "sghmc"],
 )
-def test_numbers_that_have_run_away_do_not_come_back(apart, kernel, tune):
+def test_numbers_that_have_run_away_do_not_come_back(apart, kernel, tune, seed):
     """Finite throughout: the scale of the noise grows with the coefficients."""
     model, start, *_ = apart
+    settings = {"tune": tune, "draws": 300, "thin": 10, "chains": 2, "batch_size": 140}
     with pytest.raises(inference.DivergedError, match=r"chain [01] (has run away|diverged)"):
-        sample(
-            model, kernel, start=start, tune=tune, draws=300, thin=10, chains=2, batch_size=140
-        )  # fmt: skip
+        sample(model, kernel, start=start, seed=seed, **settings)
 
 
 def test_the_same_regression_at_a_step_that_holds(apart):
