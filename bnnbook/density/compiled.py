@@ -8,14 +8,16 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Variable, equal_computations
 from pytensor.graph.traversal import io_toposort
 
 if TYPE_CHECKING:
     from bnnbook.density.log_density import LogDensity
 
-__all__ = ["GraphKey", "compiled_once", "density_key"]
+__all__ = ["IN_PYTHON", "GraphKey", "compiled_once", "density_key"]
 
+IN_PYTHON = Mode("py", None)  # for what is evaluated once; PyTensor's own mode compiles it first
 MOST = 64  # functions kept; the one that was not used for longest goes first
 
 _kept: OrderedDict[Hashable, Any] = OrderedDict()

@@ -16,7 +16,7 @@ from pymc.initial_point import make_initial_point_fn
 from pytensor.graph.basic import Constant
 from pytensor.graph.traversal import graph_inputs
 
-from bnnbook.density.compiled import GraphKey, compiled_once, density_key
+from bnnbook.density.compiled import IN_PYTHON, GraphKey, compiled_once, density_key
 from bnnbook.density.functions import Theta, functions_of, graph_key
 from bnnbook.density.model_graph import ModelGraph, model_graph
 from bnnbook.density.starts_from_fit import named_points, unconstrained_points
@@ -251,8 +251,8 @@ def _rows(model: pm.Model, graph: ModelGraph) -> tuple[int, str | None]:
     row_dim = dims[0] if dims else None
     if graph.minibatched:
         return len(graph.data[0]), row_dim
-    shape = np.shape(value.data) if isinstance(value, Constant) else tuple(value.shape.eval())
-    return int(shape[0]) if shape else 1, row_dim
+    shape = value.shape.eval(mode=IN_PYTHON)
+    return int(shape[0]) if len(shape) else 1, row_dim
 
 
 def _may_be(model: pm.Model, name: str, row_dim: str | None) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 
 from bnnbook.checks import positive_int
+from bnnbook.density.compiled import IN_PYTHON
 from bnnbook.density.jax_graph import precision
 from bnnbook.density.log_density import LogDensity
 from bnnbook.density.row_sums import sums_over_rows
@@ -117,7 +118,7 @@ def _total_size_over_rows(density: LogDensity, name: str, rows: int | None) -> f
     """What the model's ``total_size`` scales the full data by: 1 if it is their number."""
     for rv in density.model.observed_RVs:
         if rv.name == name and isinstance(rv.owner.op, MinibatchRandomVariable):
-            shape = [int(n) for n in density.model.rvs_to_values[rv].shape.eval()]
+            shape = [int(n) for n in density.model.rvs_to_values[rv].shape.eval(mode=IN_PYTHON)]
             shape[:1] = [rows or n for n in shape[:1]]  # of a pm.Minibatch all rows
             totals = [getattr(total, "data", None) for total in rv.owner.inputs[1:]]
             pairs = [(t, n) for t, n in zip(totals, shape, strict=True) if t is not None]

@@ -16,6 +16,8 @@ from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.subtensor import AdvancedSubtensor
 
+from bnnbook.density.compiled import IN_PYTHON
+
 __all__ = ["ModelGraph", "model_graph"]
 
 
@@ -87,7 +89,7 @@ def model_graph(model: pm.Model, *, jacobian: bool) -> ModelGraph:
             zip([rv.name for rv in model.observed_RVs] + on_data, outputs[cut:], strict=True)
         ),
         data_names=tuple(v.name or f"data_{i}" for i, v in enumerate([*full, *containers])),
-        data=tuple(np.asarray(v.eval()) for v in full)
+        data=tuple(np.asarray(v.eval(mode=IN_PYTHON)) for v in full)
         + tuple(np.asarray(v.get_value(borrow=True)) for v in containers),  # images are large
         minibatched=len(full),
         batch_size=batch_size,

@@ -8,7 +8,7 @@ import numpy as np
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.graph.traversal import ancestors
 
-from bnnbook.density import LogDensity, compiled_once, density_key, precision
+from bnnbook.density import IN_PYTHON, LogDensity, compiled_once, density_key, precision
 
 __all__ = ["collapsed_noise"]
 
@@ -50,7 +50,7 @@ def collapsed_noise(density: LogDensity, theta: np.ndarray) -> str | None:
         )
         terms = {name: np.asarray(term) for name, term in kept(jnp.asarray(theta), data).items()}
     for rv in fitted:
-        y = np.asarray(density.model.rvs_to_values[rv].eval(), np.float64)
+        y = np.asarray(density.model.rvs_to_values[rv].eval(mode=IN_PYTHON), np.float64)
         spread = float(np.nanstd(y)) if y.ndim < 2 else float(np.nanstd(y - y.mean(axis=0)))
         if not spread > 0:
             continue

@@ -9,6 +9,7 @@ import numpy as np
 import pymc as pm
 import pytensor
 from pymc.data import MinibatchOp
+from pytensor.compile.mode import Mode
 from pytensor.tensor import TensorVariable
 
 from bnnbook.checks import same_rows
@@ -273,7 +274,9 @@ def _open_minibatch(
     if isinstance(total_size, bool) or not isinstance(total_size, int | np.integer):
         raise TypeError(f"total_size must be a Python int or a NumPy integer, got {total_size!r}")
     inputs, outputs = X.owner.inputs, X.owner.outputs
-    full_X, full_y = (inputs[outputs.index(tensor)].eval() for tensor in (X, y))
+    full_X, full_y = (
+        inputs[outputs.index(tensor)].eval(mode=Mode("py", None)) for tensor in (X, y)
+    )
     full_X, _ = check_X("X", full_X)
     full_y, labels = check_y(full_y)
     if total_size != len(full_X):

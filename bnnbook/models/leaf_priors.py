@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 from pymc.distributions.shape_utils import change_dist_size
+from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Variable
 from pytensor.tensor import TensorVariable
 
@@ -99,7 +100,7 @@ def _of_distribution(leaf: Leaf, dist: Any, dims: tuple[str, ...]) -> TensorVari
         raise TypeError(f"prior of {leaf.path} must not be a variable of the model, got {dist}")
     try:
         resized = change_dist_size(dist, new_size=batch)
-        found = tuple(resized.shape.eval())
+        found = tuple(resized.shape.eval(mode=Mode("py", None)))
     except Exception as error:  # of any parameter that does not broadcast
         raise ValueError(f"prior of {leaf.path} must fit its shape {shape}: {error}") from error
     if found != shape:

@@ -8,19 +8,17 @@ from typing import Any
 import jax
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from pymc.data import MinibatchOp
 from pytensor.compile import SharedVariable
-from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace, graph_replace
 from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.tensor.random.type import RandomType
 
 from bnnbook.checks import float_dtype
-from bnnbook.density import compiled_once, jax_function
+from bnnbook.density import IN_PYTHON, compiled_once, jax_function
 from bnnbook.density.indices import IndexRanges, index_ranges
 from bnnbook.density.record import ROW_DIMS, fingerprint, output_fingerprints
 from bnnbook.predict.draws import Held, Parameter
@@ -217,7 +215,7 @@ def _data_placeholders(
         name = v.name or f"data_{v.owner.outputs.index(v)}"
         full = v.owner.inputs[v.owner.outputs.index(v)]
         if name not in data:
-            value = np.asarray(pytensor.function([], full, mode=Mode("py", None))())
+            value = np.asarray(full.eval(mode=IN_PYTHON))
             data[name] = pt.tensor(name, dtype=v.dtype, shape=(None, *v.type.shape[1:]))
             sources[name] = Source(value.astype(v.dtype), (None,) * v.ndim, True, False)
         opened[v] = data[name]

@@ -11,10 +11,9 @@ import numpy as np
 import pymc as pm
 import pytensor
 from pytensor.compile import SharedVariable
-from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Constant, Variable
 
-from bnnbook.density import precision
+from bnnbook.density import IN_PYTHON, precision
 from bnnbook.density.record import ROW_DIMS
 from bnnbook.predict.draws import Parameter
 
@@ -69,7 +68,7 @@ def find_rows(
             continue
         if evaluate is None:
             evaluate = pytensor.function(
-                inputs, list(graphs), mode=Mode("py", None), on_unused_input="ignore"
+                inputs, list(graphs), mode=IN_PYTHON, on_unused_input="ignore"
             )
         if not _mixes(evaluate, sources, parameters, axes, outputs):
             return Rows(axes, outputs, False)
@@ -135,7 +134,7 @@ def _observed_lengths(model: pm.Model) -> list[int]:
         elif isinstance(value, SharedVariable):
             shape = value.get_value(borrow=True).shape
         else:
-            shape = tuple(int(s) for s in value.shape.eval())
+            shape = tuple(int(s) for s in value.shape.eval(mode=IN_PYTHON))
         lengths += [shape[0]] if shape else []
     return list(dict.fromkeys(lengths))
 

@@ -1,5 +1,9 @@
 """Compiled code is shared by models that differ in their data, and by no others."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pymc as pm
@@ -65,3 +69,25 @@ def test_values_in_a_transform_are_not_shared():
         expected = -0.5 * np.log(2 * np.pi) - 0.5 * (y - x @ w) ** 2
         np.testing.assert_allclose(terms[0, 0], expected, rtol=1e-6)
         assert np.isfinite(terms).all()
+
+
+ALONE = """
+import sys, warnings
+import numpy as np, pymc as pm
+from bnnbook import inference, predict
+warnings.simplefilter("error")
+with pm.Model() as model:
+    w = pm.Normal("w", shape=2)
+    mu = pm.Deterministic("mu", pm.Data("X", np.eye(2)[[0, 1, 0, 1]]) @ w)
+    pm.Normal("obs", mu, pm.HalfNormal("sigma"), observed=pm.Data("y", np.arange(4.0)))
+fit = inference.fit_map(model, seed=0, progressbar=False)
+predict.compile_predictor(model, "mu")(fit["posterior"], np.eye(2))
+print("numba" in sys.modules)
+"""
+
+
+def test_nothing_is_compiled_by_pytensor_for_itself(tmp_path):
+    """Its own mode would import Numba and compile for more than a second."""
+    env = {**os.environ, "PYTENSOR_FLAGS": f"base_compiledir={tmp_path}"}
+    found = subprocess.run([sys.executable, "-c", ALONE], env=env, capture_output=True, text=True)
+    assert found.stdout.split() == ["False"], found.stderr
