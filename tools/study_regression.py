@@ -4,7 +4,8 @@ Each study writes ``book/chapters/data/regression_NAME.csv``: a table, under a c
 how long it took and with which versions. The chapter reads the tables; a test repeats a part.
 
 gaps
-    Data sets one by one: what each method admits in the gaps between clusters, and its scores.
+    Twenty data sets one by one: what each method admits in the gaps between clusters, and its
+    scores. Hours; data sets that are stored are kept, so an interrupted run goes on.
 mean_field
     Mean field on the weights, by number of steps and by starting sd, on the chapter's data set.
 """
@@ -27,6 +28,8 @@ GAPS = datasets.wave_gaps()
 IN_GAP = np.any([(a < GRID) & (b > GRID) for a, b in GAPS], axis=0)
 NOISE = {(c.start, c.start + c.width): c.noise for c in datasets.CLUSTERS["four"]}
 QUIET: dict[str, Any] = {"progressbar": False}
+STOPS = (250, 500, 750, 1000)  # of the ensemble
+LAST = f"ensemble, {STOPS[-1]}"  # the row of a data set that comes last
 
 
 class Problem:
@@ -103,39 +106,48 @@ def oracle(problem: Problem) -> dict[str, float]:
     }
 
 
-def gaps(*, seeds: Sequence[int] = (0, 1, 19), scale: float = 1.0) -> Iterator[dict]:
-    """One row for each data set and method; ``scale`` shortens every run."""
-
-    def many(n: int) -> int:
-        return max(int(scale * n), 20)
-
+def gaps(
+    *,
+    seeds: Sequence[int] = range(20),
+    scale: float = 1.0,
+    done: Sequence[Mapping[str, Any]] = (),
+) -> Iterator[dict]:
+    """Rows of the data sets of which ``done`` does not hold all; ``scale`` shortens every run."""
+    held = {(row["data"], row["method"]) for row in done}
     for seed in seeds:
-        problem = Problem(seed)
-        plain, marginal = (problem.predictor(m) for m in (problem.plain, problem.marginal))
-        yield {"data": seed, "method": "oracle"} | oracle(problem)
-        nuts = inference.sample_nuts(
-            problem.marginal, draws=many(300), tune=many(200), chains=2, target_accept=0.7,
-            exchangeable=["hidden_1"], max_depth=7, seed=seed, **QUIET,
-        )  # fmt: skip
-        rhat = diagnostics.function_space(marginal(nuts, GRID[::5])["mu"]).attrs["max_rhat"]
-        yield {"data": seed, "method": "NUTS", "rhat": rhat} | judged(problem, marginal, nuts)
-        fit = inference.fit_map(problem.plain, max_steps=many(1000), seed=seed, **QUIET)
-        yield {"data": seed, "method": "MAP"} | judged(problem, plain, fit)
-        fit = inference.fit_advi(
-            problem.plain, many(30_000), learning_rate=falling(), seed=seed, **QUIET
-        )
-        yield _with_elbo(seed, "mean field", fit) | judged(problem, plain, fit)
-        fit = inference.fit_advi(
-            problem.marginal, many(15_000), learning_rate=falling(), initial_sd=0.01, seed=seed,
-            **QUIET,
-        )  # fmt: skip
-        yield _with_elbo(seed, "mean field, marginal", fit) | judged(problem, marginal, fit)
-        fit = inference.fit_advi(
-            problem.marginal, many(15_000), method="fullrank_advi", start=fit,
-            learning_rate=falling(1e-4), seed=seed, **QUIET,
-        )  # fmt: skip
-        yield _with_elbo(seed, "full rank, marginal", fit) | judged(problem, marginal, fit)
-        yield from ensemble(seed, problem, plain, [many(s) for s in (250, 500, 750, 1000)])
+        if (seed, LAST) not in held:
+            rows = one_data_set(seed, lambda n: max(int(scale * n), 20))
+            yield from (row for row in rows if (seed, row["method"]) not in held)
+
+
+def one_data_set(seed: int, many: Callable[[int], int]) -> Iterator[dict]:
+    """One row for each method, of runs as long as ``many`` makes them."""
+    problem = Problem(seed)
+    plain, marginal = (problem.predictor(m) for m in (problem.plain, problem.marginal))
+    yield {"data": seed, "method": "oracle"} | oracle(problem)
+    nuts = inference.sample_nuts(
+        problem.marginal, draws=many(300), tune=many(200), chains=2, target_accept=0.7,
+        exchangeable=["hidden_1"], max_depth=7, seed=seed, **QUIET,
+    )  # fmt: skip
+    rhat = diagnostics.function_space(marginal(nuts, GRID[::5])["mu"]).attrs["max_rhat"]
+    yield {"data": seed, "method": "NUTS", "rhat": rhat} | judged(problem, marginal, nuts)
+    fit = inference.fit_map(problem.plain, max_steps=many(1000), seed=seed, **QUIET)
+    yield {"data": seed, "method": "MAP"} | judged(problem, plain, fit)
+    fit = inference.fit_advi(
+        problem.plain, many(30_000), learning_rate=falling(), seed=seed, **QUIET
+    )
+    yield _with_elbo(seed, "mean field", fit) | judged(problem, plain, fit)
+    fit = inference.fit_advi(
+        problem.marginal, many(15_000), learning_rate=falling(), initial_sd=0.01, seed=seed,
+        **QUIET,
+    )  # fmt: skip
+    yield _with_elbo(seed, "mean field, marginal", fit) | judged(problem, marginal, fit)
+    fit = inference.fit_advi(
+        problem.marginal, many(15_000), method="fullrank_advi", start=fit,
+        learning_rate=falling(1e-4), seed=seed, **QUIET,
+    )  # fmt: skip
+    yield _with_elbo(seed, "full rank, marginal", fit) | judged(problem, marginal, fit)
+    yield from ensemble(seed, problem, plain, [many(s) for s in STOPS])
 
 
 def ensemble(
@@ -170,10 +182,17 @@ def _with_elbo(seed: int, method: str, fit: xr.DataTree) -> dict[str, Any]:
 
 
 def mean_field(
-    *, seeds: Sequence[int] = (906,), steps: Sequence[int] = (30_000, 150_000)
+    *,
+    seeds: Sequence[int] = (906,),
+    steps: Sequence[int] = (30_000, 150_000),
+    done: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[dict]:
-    """One row for each run; NUTS's sd in the gaps stands beside it."""
+    """One row for each run that ``done`` does not hold; NUTS's sd in the gaps stands beside it."""
     for seed in seeds:
+        runs = [(n, None) for n in steps] + [(steps[0], 0.01)]
+        runs = runs[sum(row["data"] == seed for row in done) :]
+        if not runs:
+            continue
         problem = Problem(seed)
         plain = problem.predictor(problem.plain)
         nuts = inference.sample_nuts(
@@ -182,7 +201,6 @@ def mean_field(
         )  # fmt: skip
         mu = problem.predictor(problem.marginal)(nuts, GRID)["mu"]
         reference = {f"nuts_{k}": v for k, v in sd_in_gaps(mu).items()}
-        runs = [(n, None) for n in steps] + [(steps[0], 0.01)]
         for n, initial_sd in runs:
             start = {} if initial_sd is None else {"initial_sd": initial_sd}
             fit = inference.fit_advi(
@@ -205,4 +223,4 @@ STUDIES: Mapping[str, Callable[..., Iterator[dict]]] = {
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # what they would say is in the tables
-    run("regression", __doc__, STUDIES)
+    run("regression", __doc__, STUDIES, resume=True)
