@@ -1,13 +1,14 @@
 """Chains of SG-MCMC on 1, 2, 4 and 8 worker processes of a Dask cluster on this machine.
 
-Run with ``make bench ONLY=scaling``. What a chain sends and brings back, what it computes and what
-a task costs the scheduler are measured; from these follows how many workers one scheduler can keep
-busy. More workers than cores share the cores: there the time must stay, and what it rises by is the
-price of the processes.
+Run with ``make bench ONLY=scaling``, on Linux: each worker is given one core. What a chain sends
+and brings back, what it computes and what a task costs the scheduler are measured; from these
+follows how many workers one scheduler can keep busy. More workers than cores share the cores: there
+the time must stay, and what it rises by is the price of the processes.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import statistics
 import time
@@ -31,7 +32,7 @@ SCALING = report.ROOT / "benchmarks" / "scaling.json"
 WORKERS = (1, 2, 4, 8)
 CHAINS = 8
 ROWS, SIZES = 6_000, (784, 300, 100, 10)
-BATCH, STEPS, DRAWS = 100, 1_500, 5
+BATCH, STEPS, DRAWS = 100, 750, 5
 EMPTY = 50  # tasks that do nothing, to time the scheduler
 REPEATS = 5
 TASK = Task(
@@ -61,6 +62,13 @@ def run(model: pm.Model, steps: int, executor: Executor, seed: int) -> tuple[flo
     return time.perf_counter() - clock, fit
 
 
+def on_one_core(number: int) -> None:
+    """Give all threads of this process one core, so that one worker does not use two."""
+    cores = sorted(os.sched_getaffinity(0))
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {cores[number % len(cores)]})
+
+
 def nothing(payload: bytes, number: int) -> int:
     """A task that costs what its sending costs."""
     return number + len(payload)
@@ -75,7 +83,11 @@ def empty_tasks(executor: Executor, payload: bytes) -> float:
 
 def measured(workers: int, *, quick: bool = False) -> dict[str, Any]:
     """What ``workers`` processes need for all chains, and what a task costs."""
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, WorkerPlugin
+
+    class OneCore(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            on_one_core(worker.name)
 
     rows, steps, repeats = (600, 50, 1) if quick else (ROWS, STEPS, REPEATS)
     model = network(rows)
@@ -84,6 +96,7 @@ def measured(workers: int, *, quick: bool = False) -> dict[str, Any]:
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
+        client.register_plugin(OneCore())
         executor = client.get_executor()
         cold, _ = run(model, steps, executor, 0)
         warm, fits = zip(*(run(model, steps, executor, 1 + i) for i in range(repeats)), strict=True)
