@@ -12,55 +12,22 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-import equinox as eqx
-import jax
 import numpy as np
 import pymc as pm
 import xarray as xr
 from study_mnist import Images, images, mean_probability
 from study_tables import run
 
-from bnnbook import inference, metrics, models, predict, uncertainty
+from benchmarks.tasks.convolution import build
+from bnnbook import inference, metrics, predict, uncertainty
 
-STEP, BATCH, SCALE = 1e-6, 100, 2
-
-
-class LeNet(eqx.Module):
-    """The chapter's network."""
-
-    convolutions: list
-    dense: list
-
-    def __init__(self, key: jax.Array) -> None:
-        k = jax.random.split(key, 5)
-        self.convolutions = [eqx.nn.Conv2d(1, 6, 5, key=k[0]), eqx.nn.Conv2d(6, 16, 5, key=k[1])]
-        widths = (256, 120, 84, 10)
-        self.dense = [eqx.nn.Linear(*widths[i : i + 2], key=k[2 + i]) for i in range(3)]
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = x.reshape(1, 28, 28)
-        for convolution in self.convolutions:
-            x = jax.nn.relu(convolution(x))
-            x = x.reshape(len(x), x.shape[1] // 2, 2, -1, 2).max((2, 4))
-        x = x.ravel()
-        for layer in self.dense[:-1]:
-            x = jax.nn.relu(layer(x))
-        return self.dense[-1](x)
+STEP, BATCH = 1e-6, 100
 
 
 def spread(shape: tuple[int, ...]) -> float:
     """Sd of a start: sqrt(2 / inputs) for weights, zero for biases, (units,) or (units, 1, 1)."""
     inputs = math.prod(shape[1:])
     return math.sqrt(2 / inputs) if inputs > 1 else 0.0
-
-
-def network(data: Images) -> pm.Model:
-    """LeNet on the training images; a bias has sd 1."""
-    module = LeNet(jax.random.key(0))
-    return models.from_module(
-        module, data.X, data.y, likelihood="categorical", n_classes=10,
-        prior_sd=lambda _, shape: SCALE * spread(shape) or 1.0,
-    )  # fmt: skip
 
 
 def start(model: pm.Model, chains: int, seed: int) -> dict[str, np.ndarray]:
@@ -88,7 +55,7 @@ def cycles(
     data: Images, *, chains: int = 2, n_cycles: int = 3, passes: int = 3, per_cycle: int = 3
 ) -> Iterator[dict]:
     """One row for each average, on validation and on test images; CPU seconds of the sampling."""
-    model = network(data)
+    model = build(data.X, data.y)
     steps = passes * (len(data.X) // BATCH)
     clock = time.process_time()
     fit = inference.sample_sgmcmc(
