@@ -85,7 +85,8 @@ def _fallen(
         if len(late) < FEWEST // 2:
             continue
         # a chain that has run away is noisy, too: that is no excuse for it
-        now, noise = np.median(late), min(_noise(late), _noise(parts[int(np.nanargmax(medians))]))
+        best = parts[int(np.argmax(np.nan_to_num(medians, nan=-np.inf)))]
+        now, noise = np.median(late), min(_noise(late), _noise(best))
         fall = before - now - 5 * noise
         if fall <= unit * D:
             continue
