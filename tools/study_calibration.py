@@ -108,5 +108,7 @@ STUDIES: Mapping[str, Callable[..., Iterator[dict]]] = {"ranks": ranks}
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # what they would say shows in the ranks
+    warnings.simplefilter(
+        "ignore", inference.ConvergenceWarning
+    )  # what they would say shows in the ranks
     run("calibration", __doc__, STUDIES, resume=True)

@@ -88,5 +88,7 @@ STUDIES: Mapping[str, Callable[..., Iterator[dict]]] = {"starts": starts}
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # what they would say is in the table
+    warnings.simplefilter(
+        "ignore", inference.ConvergenceWarning
+    )  # what they would say is in the table
     run("moons", __doc__, STUDIES)

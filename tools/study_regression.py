@@ -222,5 +222,7 @@ STUDIES: Mapping[str, Callable[..., Iterator[dict]]] = {
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # what they would say is in the tables
+    warnings.simplefilter(
+        "ignore", inference.ConvergenceWarning
+    )  # what they would say is in the tables
     run("regression", __doc__, STUDIES, resume=True)
