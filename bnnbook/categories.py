@@ -41,7 +41,7 @@ def levels_of(name: str, column: Any) -> tuple[np.ndarray, list[Any]]:
 def codes_of(name: str, column: Any, levels: Sequence[Any]) -> np.ndarray:
     """Codes of a column without gaps among ``levels``; any other value has the code after theirs.
 
-    A warning says in how many rows that is so.
+    A warning says in how many rows that is so, and what several new categories share.
 
     Raises
     ------
@@ -59,11 +59,15 @@ def codes_of(name: str, column: Any, levels: Sequence[Any]) -> np.ndarray:
     codes = np.array([code_of.get(v, len(levels)) for v in values], dtype=np.int64)
     new = [v for v, code in zip(values, codes, strict=True) if code == len(levels)]
     if new:
-        some = list(dict.fromkeys(new))[:5]
+        some = list(dict.fromkeys(new))
+        shared = (
+            "; in a draw all of them have the same weights, so that sums over several categories "
+            "come out too uncertain and differences between them too sure"
+        )
         warnings.warn(
             f"{len(new)} of {len(values)} rows have a category in column {name!r} that the "
-            f"training data had not, such as {some}: their predictions take its weights from the "
-            "prior",
+            f"training data had not, such as {some[:5]}: their predictions take its weights from "
+            f"the prior{shared if len(some) > 1 else ''}",
             stacklevel=2,
         )
     return codes

@@ -73,12 +73,20 @@ def test_a_new_category_has_the_prior_of_its_weights(fitted):
     with pytest.warns(
         UserWarning,
         match=r"^3 of 6 rows have a category in column 'city' .* such as \['Paris', 'Bonn'\]: ",
-    ):
+    ) as told:
         mu = predictor(fit, new)["mu"].squeeze("chain")
+    assert "all of them have the same weights" in str(told[0].message)
     draws = fit["posterior"].to_dataset().squeeze("chain")
     for i in (0, 7):
         value = {name: draws[name].isel(draw=i).to_numpy() for name in draws.data_vars}
         np.testing.assert_allclose(mu.isel(draw=i), forward(value, new), rtol=1e-8)
+
+
+def test_one_new_category_shares_its_weights_with_no_other(fitted):
+    model, fit = fitted
+    new = FRAME.iloc[:3].assign(city=["Paris", "Oslo", "Paris"])
+    with pytest.warns(UserWarning, match="weights from the prior$"):
+        predict.compile_predictor(model, "mu")(fit, new)
 
 
 def test_a_learned_sd_by_hand():
