@@ -5,7 +5,7 @@ how long it took and with which versions. The chapter reads the tables; a test r
 
 gaps
     Twenty data sets one by one: what each method admits in the gaps between clusters, and its
-    scores. Hours; data sets that are stored are kept, so an interrupted run goes on.
+    scores. Half an hour; data sets that are stored are kept, so an interrupted run goes on.
 mean_field
     Mean field on the weights, by number of steps and by starting sd, on the chapter's data set.
 """
@@ -126,7 +126,7 @@ def one_data_set(seed: int, many: Callable[[int], int]) -> Iterator[dict]:
     plain, marginal = (problem.predictor(m) for m in (problem.plain, problem.marginal))
     yield {"data": seed, "method": "oracle"} | oracle(problem)
     nuts = inference.sample_nuts(
-        problem.marginal, draws=many(300), tune=many(200), chains=2, target_accept=0.7,
+        problem.marginal, draws=many(500), tune=many(300), chains=2, target_accept=0.7,
         exchangeable=["hidden_1"], max_depth=7, seed=seed, **QUIET,
     )  # fmt: skip
     rhat = diagnostics.function_space(marginal(nuts, GRID[::5])["mu"]).attrs["max_rhat"]
