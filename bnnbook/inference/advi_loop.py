@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bnnbook.checks import DivergedError
 from bnnbook.density import check_start, compiled_once, density_key, precision
@@ -59,7 +60,10 @@ def run_loop(
     elbo, seconds = np.empty(n), np.empty(n)
     done, number, ended = 0, 0, "finished"
     clock = time.perf_counter()
-    with progress_bar(label, n, show=progressbar, value_name="ELBO") as update:
+    with (
+        threadpool_limits(1, user_api="blas"),  # small factorizations: threads would only wait
+        progress_bar(label, n, show=progressbar, value_name="ELBO") as update,
+    ):
         try:
             with reporter:
                 while done < n:

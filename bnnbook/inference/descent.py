@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from bnnbook.checks import DivergedError
 from bnnbook.density import (
@@ -126,7 +127,10 @@ def descend(
         theta: Any = jnp.asarray(start, compiled.dtype)
         state = compiled.optimizer.init(theta)
         keys = jax.random.split(jax.random.key(seed), -(-steps // every))
-        with progress_bar(label, steps, show=progressbar, value_name="loss") as update:
+        with (
+            threadpool_limits(1, user_api="blas"),  # small factorizations: threads would only wait
+            progress_bar(label, steps, show=progressbar, value_name="loss") as update,
+        ):
             try:
                 with reporter:
                     for key in keys:

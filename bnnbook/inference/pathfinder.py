@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pymc as pm
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from bnnbook.checks import DivergedError, positive_int, seed_int
 from bnnbook.density import (
@@ -103,7 +104,10 @@ def fit_pathfinder(
         )
         compile_seconds = time.perf_counter() - clock
         clock, results = time.perf_counter(), []
-        with progress_bar("Pathfinder", n_paths, show=progressbar, value_name="ELBO") as update:
+        with (
+            threadpool_limits(1, user_api="blas"),  # small factorizations: threads would only wait
+            progress_bar("Pathfinder", n_paths, show=progressbar, value_name="ELBO") as update,
+        ):
             for theta, key in zip(starts, keys, strict=True):
                 results.append(jax.tree.map(np.asarray, compiled(jnp.asarray(theta), key, data)))
                 update(len(results), float(results[-1][0].elbo))

@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 import warnings
+from functools import partial
 
 import numpy as np
 import pymc as pm
@@ -111,8 +112,15 @@ def test_start_outside_the_support_names_variable_and_rows(fit):
         fit(model, **QUIET)
 
 
-@pytest.mark.parametrize("fit", [inference.fit_map, inference.fit_ensemble])
+@pytest.mark.parametrize(
+    "fit",
+    [
+        inference.fit_map, inference.fit_ensemble, inference.fit_advi,
+        partial(inference.fit_swag, learning_rate=1e-4),
+    ],
+)  # fmt: skip
 def test_linear_algebra_has_one_thread(line, fit):
+    """With one a core, ADVI of a marginal output layer took ten times as long on a busy machine."""
     seen = []
 
     def watch(state, losses, step):
