@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -61,8 +60,8 @@ def run_tasks(
 ) -> str:
     """Advance the least advanced task, on each of ``cores`` threads, until all are done.
 
-    Linear algebra gets the cores that are left to it: two chains whose products want both cores
-    each are thirty times slower.
+    Linear algebra has one thread: with one a core, two chains whose products want both cores each
+    are thirty times slower, and one chain of small factorizations ten times on a busy machine.
 
     Parameters
     ----------
@@ -112,7 +111,7 @@ def run_tasks(
     ended, reported = "finished", 0
     with (
         progress_bar(label, total, show=progressbar, value_name="log density") as update,
-        threadpool_limits(limits=max(1, (os.cpu_count() or 1) // workers), user_api="blas"),
+        threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(workers) as pool,
     ):
         futures = [pool.submit(work) for _ in range(workers)]
