@@ -51,6 +51,7 @@ STYLE = """
   .bd-main .bd-content table :is(td, th) { overflow-wrap: anywhere; padding: 0.2rem 0.35rem; }
   .pst-scrollable-table-container { overflow: visible !important; }
   figure.interactive svg.plot { max-width: 22rem; }
+  img { max-height: 235mm; object-fit: contain; }
 """
 
 
