@@ -153,7 +153,8 @@ def lines(stored: dict[str, Any]) -> list[str]:
     chain = statistics.median(runs[0]["warm"]) / CHAINS
     sent = min(each["task_data"] for each in runs)
     return [
-        *report.intro([row]), f"{row['what']}.", "", *table(runs), "",
+        *report.intro([row | {"contestants": [{"runs": each["warm"]} for each in runs]}]),
+        f"{row['what']}.", "", *table(runs), "",
         f"- A chain is sent {runs[0]['sent'] / 1e6:.1f} MB, the model with its data, and brings "
         f"back {runs[0]['back'] / 1e6:.1f} MB, {DRAWS} draws.",
         f"- It computes for {chain:.2f} s on a worker with a core to itself. The scheduler needs "

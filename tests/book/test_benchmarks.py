@@ -269,10 +269,12 @@ def test_the_section_on_workers_has_speeds_bytes_and_what_one_scheduler_can_feed
         }
         for workers, warm in ((1, [15.0, 16.0, 17.0]), (2, [8.0, 8.5, 7.5]))
     ]  # fmt: skip
-    stored = {"tasks": {"scaling": row([], quick=False) | {"runs": runs}}}
+    stored = {"tasks": {"scaling": report.described(scaling.TASK, quick=False) | {"runs": runs}}}
+    stored["tasks"]["scaling"]["seconds"] = 100.0
     found = "\n".join(scaling.lines(stored))
     assert "| 1 | 16.0 s (15.0-17.0) | 1.00x | 30.0 s | 2.0 ms | 100 ms |" in found
     assert "| 2 | 8.0 s (7.5-8.5) | 2.00x |" in found
+    assert "at least 3 runs of each" in found
     assert "sent 20.0 MB" in found
     assert "about 20 workers" in found  # 16 s / 8 chains / .1 s
     assert "Not measured yet" in scaling.lines({"tasks": {}})[0]
