@@ -17,6 +17,7 @@ import pymc as pm
 import xarray as xr
 from scipy import stats
 
+from benchmarks.references import networks
 from benchmarks.references.posteriors import POSTERIORS, Posterior, Sampler
 from bnnbook import datasets, diagnostics, inference, models, predict
 from bnnbook.datasets import references
@@ -47,7 +48,8 @@ def data_of(posterior: Posterior, data_dir: Path | None = None) -> ReferenceData
 
 def build(posterior: Posterior, data: ReferenceData, **changes: Any) -> pm.Model:
     """The model; ``changes`` are to how it is written, such as its parameterisation."""
-    function = getattr(models, posterior.model.function)
+    name = posterior.model.function
+    function = getattr(networks if name in networks.__all__ else models, name)
     return function(data.X_train, data.y_train, **posterior.model.arguments | changes)
 
 

@@ -8,7 +8,7 @@ __all__ = ["POSTERIORS", "Call", "Posterior"]
 
 
 class Call(NamedTuple):
-    """A function of the package by its name, and its arguments."""
+    """A function of the package, or of ``networks``, by its name, and its arguments."""
 
     function: str
     arguments: dict[str, Any]
@@ -134,6 +134,28 @@ POSTERIORS: dict[str, Posterior] = {
             ),
         ),
     ),
+    "groups": Posterior(
+        "eighteen groups of chapter 2, a hierarchical 2-5-5-1 network of tanh units",
+        Call("grouped_moons", {"n_groups": 18, "n_per_group": 100, "noise": 0.3, "seed": 31}),
+        {"held_out": 10},
+        Call("hierarchical_mlp_classifier", {"hidden": [5, 5]}),
+        ("p",),
+        (
+            Sampler(
+                "sample_nuts",
+                {
+                    "draws": 2500, "tune": 1000, "chains": 4, "target_accept": 0.9,
+                    "exchangeable": HIDDEN_2, "dtype": "float32",
+                },
+                {"centred": [False, False, "location"]},
+            ),
+            Sampler(
+                "sample_mclmc",
+                {"draws": 3000, "tune": 30_000, "thin": 400, "chains": 4, "dtype": "float32"},
+                {"centred": [False, False, "location"]},
+            ),
+        ),
+    ),
     "energy-gap": table("energy", "gap:0", 120, hidden=10, noise_sd=2.0),
     "yacht": table("yacht", 0, 31, hidden=10, noise_sd=2.0),
     "digits": Posterior(
@@ -149,4 +171,18 @@ POSTERIORS: dict[str, Posterior] = {
     ),
     "wine": table("wine-quality-red", 0, 160, hidden=5, noise_sd=0.65),
     "yacht-gap": table("yacht", "gap:5", 103, hidden=10, noise_sd=2.0),
+    "concrete": table("concrete", 0, 103, hidden=10, noise_sd=6.0),
+    "concrete-gap": table("concrete", "gap:7", 120, hidden=10, noise_sd=6.0),
+    "convolution": Posterior(
+        "threes, fives and eights among the 8 x 8 digits, a convolution of three 3 x 3 filters, "
+        "averages of 2 x 2 and one dense layer",
+        Call("digits", {"classes": [3, 5, 8]}),
+        {"held_out": 60},
+        Call("convolution", {"channels": 3, "n_classes": 3}),
+        ("p",),
+        (
+            Sampler("sample_nuts", {"draws": 1000, "tune": 500, "chains": 4}),
+            Sampler("sample_mclmc", {"draws": 1000, "tune": 2000, "thin": 40, "chains": 4}),
+        ),
+    ),
 }  # fmt: skip

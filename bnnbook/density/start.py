@@ -21,18 +21,19 @@ BLOCK = 1_000  # rows of large data at once: all images in one convolution would
 
 
 def first_points(
-    density: LogDensity, start: Any, n: int, *, seed: int, jitter: float = np.inf
-) -> np.ndarray:
+    density: LogDensity, start: Any, n: int, *, seed: int, jitter: float = np.inf,
+    dtype: Any = np.float64,
+) -> np.ndarray:  # fmt: skip
     """Starting points (n, D), given or by :meth:`LogDensity.initial_points`, where it is finite."""
     if start is None:
         points = density.initial_points(n, jitter=jitter, seed=seed)
     else:
         points = density.given_points(start, n)
-    check_start(density, points)
+    check_start(density, points, dtype)
     return points
 
 
-def check_start(density: LogDensity, thetas: np.ndarray) -> None:
+def check_start(density: LogDensity, thetas: np.ndarray, dtype: Any = np.float64) -> None:
     """Raise unless the log density is finite at every starting point.
 
     Parameters
@@ -40,6 +41,8 @@ def check_start(density: LogDensity, thetas: np.ndarray) -> None:
     density : LogDensity
     thetas : array (n, D)
         Starting points on the unconstrained space.
+    dtype : data type
+        Precision of the method, float32 or float64, in which the density has to be finite.
 
     Raises
     ------
@@ -48,16 +51,17 @@ def check_start(density: LogDensity, thetas: np.ndarray) -> None:
         example row; or a data container with an index that is out of range.
     """
     check_indices(density)
-    with precision(np.float64):
-        data = density.arrays()
+    with precision(dtype):
+        data = density.arrays(dtype)
         likelihood_of = _likelihood(density)
-        for number, theta in enumerate(np.asarray(thetas, dtype=np.float64)):
+        for number, theta in enumerate(np.asarray(thetas, dtype)):
             point = jnp.asarray(theta)
             prior = float(density.log_prior(point, data))
             likelihood = float(likelihood_of(point, data))
             if np.isfinite(prior + likelihood):
                 continue
-            where = f"the log density is not finite at starting point {number}"
+            single = " in float32" if np.dtype(dtype) == np.float32 else ""
+            where = f"the log density is not finite at starting point {number}{single}"
             for name, term in density.pointwise(point, data).items():
                 rows = np.atleast_1d(np.asarray(term))
                 bad = np.argwhere(~np.isfinite(rows))

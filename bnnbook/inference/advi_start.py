@@ -26,13 +26,14 @@ __all__ = [
     "PAIRS",
     "STARTS",
     "Climbed",
-    "compiled_on_data",
     "given_start",
+    "log_density_at",
     "mean_field_climb",
     "whitened",
 ]
 
 PAIRS = 10  # of opposite noise vectors: exact for the mean of a normal posterior
+BLOCK = 2 * PAIRS  # points at which compiled code evaluates the density in one call
 STARTS = 4  # climbs that are tried, of which the best goes on
 FIRST_STEPS = 100  # of each
 ROUND = 50  # iterations after which the units are chosen anew
@@ -111,14 +112,19 @@ def mean_field_climb(
         None if the ELBO is not finite at any start.
     """
     D = density.size
-    noise = _noise(D)
-    value_and_gradient = compiled_on_data(density, "mean field", _mean_field)
+    xi = _noise(D)
+    log_density = log_density_at(density)
 
     def elbo(params: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = value_and_gradient(params, noise)
+        """But a constant, and its gradient."""
+        with np.errstate(over="ignore", invalid="ignore"):  # far out: the line search turns back
+            shifts = np.exp(params[D:]) * xi
+            values, gradients = log_density(params[:D] + shifts)
+            value = values.mean() + params[D:].sum()
+            gradient = np.append(gradients.mean(axis=0), (gradients * shifts).mean(axis=0) + 1)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            return -1e250, np.zeros(2 * D)  # the line search turns back
-        return float(value), np.asarray(gradient)
+            return -1e250, np.zeros(2 * D)
+        return float(value), gradient
 
     tried = []
     for start in starts:
@@ -177,15 +183,15 @@ def whitened(density: LogDensity, frame: Frame) -> Frame:
     if not np.isfinite(scaled).all():
         return frame
     values, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
-    fresh = np.random.default_rng(1).normal(size=(2 * PAIRS * 5, D))
-    log_density = compiled_on_data(density, "log densities", _log_densities)
+    fresh = np.random.default_rng(1).normal(size=(5 * BLOCK, D))
+    log_density = log_density_at(density)
     best, best_elbo = frame, -np.inf
     for floor in FLOORS:
         kept = np.where(values > floor, values, 1.0 if floor == 0 else floor)
         chol = np.linalg.cholesky((vectors / kept) @ vectors.T + 1e-14 * np.eye(D))
         tried = Frame(frame.centre, frame.scale[:, None] * chol)
         points = frame.centre + fresh @ tried.scale.T
-        elbo = float(np.mean(log_density(points, points))) + np.log(np.diag(tried.scale)).sum()
+        elbo = float(log_density(points)[0].mean()) + np.log(np.diag(tried.scale)).sum()
         if elbo > best_elbo:
             best, best_elbo = tried, elbo
     return best
@@ -196,10 +202,26 @@ def _noise(D: int) -> np.ndarray:
     return np.concatenate([xi, -xi])
 
 
+def log_density_at(density: LogDensity) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Log densities (S,) and gradients (S, D) at points (S, D), where S is a multiple of 20.
+
+    One compiled function, which goes from point to point to save memory, for all that is asked of
+    the density around the loop.
+    """
+    compiled = compiled_on_data(density, "values and gradients", _values_and_gradients)
+
+    def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts = [compiled(block) for block in np.split(points, len(points) // BLOCK)]
+        values, gradients = zip(*parts, strict=True)
+        return np.concatenate(values), np.concatenate(gradients)
+
+    return evaluate
+
+
 def compiled_on_data(
     density: LogDensity, kind: str, function: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """``function(log density, a, b)`` as a function of two arrays, in double precision, compiled.
+    """``function(log density, *arrays)`` as a compiled function of arrays, in double precision.
 
     The log density is that given all the data. ``kind`` names ``function``.
     """
@@ -212,35 +234,24 @@ def compiled_on_data(
             likelihood = sum((term.sum() for term in terms.values()), start=jnp.zeros(()))
         return density.log_prior(theta, data) + likelihood
 
-    def call(a: Any, b: Any, data: tuple) -> Any:
-        return function(lambda theta: log_density(theta, data), a, b)
+    def call(arrays: tuple, data: tuple) -> Any:
+        return function(lambda theta: log_density(theta, data), *arrays)
 
     with precision("float64"):
         data = density.arrays()
 
-    def evaluate(a: np.ndarray, b: np.ndarray) -> Any:
+    def evaluate(*arrays: np.ndarray) -> Any:
         with precision("float64"):
-            key = ("advi start", kind, a.shape, b.shape, density_key(density, data))
-            compiled = compiled_once(key, lambda: jax.jit(call).lower(a, b, data).compile())
-            return compiled(a, b, data)
+            shapes = tuple(array.shape for array in arrays)
+            key = ("advi start", kind, shapes, density_key(density, data))
+            compiled = compiled_once(key, lambda: jax.jit(call).lower(arrays, data).compile())
+            return compiled(arrays, data)
 
     return evaluate
 
 
-def _mean_field(log_density: Callable[..., Any], params: jax.Array, noise: jax.Array) -> tuple:
-    """ELBO but a constant, and its gradient: one noise vector after the other, to save memory."""
-    D = noise.shape[1]
-
-    def term(params: jax.Array, xi: jax.Array) -> jax.Array:
-        return log_density(params[:D] + jnp.exp(params[D:]) * xi)
-
-    def add(total: tuple, xi: jax.Array) -> tuple:
-        value, gradient = jax.value_and_grad(term)(params, xi)
-        return (total[0] + value, total[1] + gradient), None
-
-    (value, gradient), _ = jax.lax.scan(add, (jnp.zeros(()), jnp.zeros(2 * D)), noise)
-    n = len(noise)
-    return value / n + params[D:].sum(), gradient / n + jnp.where(jnp.arange(2 * D) < D, 0.0, 1.0)
+def _values_and_gradients(log_density: Callable[..., Any], points: jax.Array) -> Any:
+    return jax.lax.map(jax.value_and_grad(log_density), points)
 
 
 def _mean_hessian(
@@ -252,7 +263,3 @@ def _mean_hessian(
         return total + jax.hessian(log_density)(params[:D] + jnp.exp(params[D:]) * xi), None
 
     return jax.lax.scan(add, jnp.zeros((D, D)), noise)[0] / len(noise)
-
-
-def _log_densities(log_density: Callable[..., Any], points: jax.Array, _: Any) -> jax.Array:
-    return jax.lax.map(log_density, points)

@@ -94,7 +94,7 @@ def fit_dropout(
     rates = _rates(density, dims, rate)
     widths = {dim: len(density.coords[dim]) for dim in rates}
     batches = cut(density, batch_size)
-    (point,) = first_points(density, start, 1, seed=seed)
+    (point,) = first_points(density, start, 1, seed=seed, dtype=dtype)
 
     def loss(theta: jax.Array, key: jax.Array, batch: tuple) -> jax.Array:
         keys = dict(zip(rates, jax.random.split(key, len(rates)), strict=True))

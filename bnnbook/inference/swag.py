@@ -129,7 +129,7 @@ def fit_swag(
     density = compile_log_density(model)
     size = max(1, min(128, density.N // 10)) if batch_size is None else batch_size
     batches = cut(density, batch_rows(size, density.N))
-    points = first_points(density, start, n_starts, seed=seed)
+    points = first_points(density, start, n_starts, seed=seed, dtype=dtype)
     settings = {
         "learning_rate": learning_rate, "n_starts": n_starts, "batch_size": batches.sizes[0],
         "tune": tune, "steps": steps, "collect_every": collect_every, "rank": rank,

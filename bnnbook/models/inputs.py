@@ -93,6 +93,11 @@ class Data(NamedTuple):
         X = pm.Data("X", self.X, dims=self.X_dims, borrow=True)  # a copy already
         return X, pm.Data("y", self.y, dims=("obs_id", *outputs))
 
+    def fitted_rows(self) -> tuple[TensorVariable, TensorVariable]:
+        """The same rows again, for what predictions at other inputs depend on besides draws."""
+        X = pm.Data("X_fitted", self.full_X, dims=("fitted_id", *self.X_dims[1:]), borrow=True)
+        return X, pm.Data("y_fitted", self.full_y, dims="fitted_id")
+
 
 CheckTargets = Callable[[Any], tuple[np.ndarray, list[Any] | None]]
 CheckInputs = Callable[[str, Any], tuple[np.ndarray, list[Any] | None]]

@@ -38,20 +38,21 @@ def marginal_head(
     """Add ``sigma``, the likelihood ``obs`` of the data, ``z_out`` and ``mu`` to the current model.
 
     ``h`` (units, rows) and ``outputs`` are the last layer at the inputs ``X``, which predictions
-    replace; the likelihood has them at the data's own inputs.
+    replace; the likelihood has them at the data's own inputs, which a fit holds.
     """
     sigma = scale.of(outputs, units, X[:, 0])
     pm.Deterministic("sigma", sigma, dims="obs_id")
-    features, sds = graph_replace([h, sigma], {X: pt.constant(data.full_X)}, strict=False)
+    rows, y = data.fitted_rows()
+    features, sds = graph_replace([h, sigma], {X: rows}, strict=False)
     if bias:
-        features = pt.concatenate([features, np.ones((1, len(data.full_X)))])
-    weights = _likelihood_and_weights(features, sds, data.full_y, prior_sd, units)
+        features = pt.concatenate([features, pt.ones_like(y)[None]])
+    weights = _likelihood_and_weights(features, sds, y, prior_sd, units)
     value = weights[:-1] @ h + weights[-1] if bias else weights @ h
     pm.Deterministic("mu", units.centre + units.spread * value, dims="obs_id")
 
 
 def _likelihood_and_weights(
-    features: TensorVariable, sigma: TensorVariable, y: np.ndarray, sd: np.float64, units: Units
+    features: TensorVariable, sigma: TensorVariable, y: TensorVariable, sd: np.float64, units: Units
 ) -> TensorVariable:
     r"""Likelihood ``obs`` without the head's weights, and those weights.
 

@@ -41,10 +41,10 @@ def drawn(model):
     })  # fmt: skip
 
 
-def split(number, n):
+def split(number, n, **options):
     """Some of the rows, standardised by moments of their own."""
     rows = np.random.default_rng(number).permutation(len(X))[:n]
-    return models.mlp_regression(X[rows], Y[rows], (), heteroskedastic=False)
+    return models.mlp_regression(X[rows], Y[rows], (), heteroskedastic=False, **options)
 
 
 @pytest.mark.filterwarnings("ignore::bnnbook.inference.ConvergenceWarning")
@@ -55,4 +55,19 @@ def test_a_split_compiles_nothing_again(compilations, n, way):
     assert first
     for number in range(1, SPLITS):
         WAYS[way](split(number, n))
+    assert len(compilations) == first
+
+
+WITH_BATCHES = ("fit_advi, batches", "sample_sgmcmc")
+MARGINAL = [w for w in WAYS if w not in (*WITH_BATCHES, "fit_laplace", "fit_swag", "fit_ensemble")]
+
+
+@pytest.mark.filterwarnings("ignore::bnnbook.inference.ConvergenceWarning")
+@pytest.mark.parametrize(("n", "way"), list(enumerate(MARGINAL, start=12)))
+def test_so_do_splits_with_the_output_layer_integrated_out(compilations, n, way):
+    WAYS[way](split(0, n, marginal_output=True))
+    first = len(compilations)
+    assert first
+    for number in range(1, SPLITS):
+        WAYS[way](split(number, n, marginal_output=True))
     assert len(compilations) == first

@@ -99,9 +99,28 @@ def test_another_model_is_refused(fit, options, message):
         predictor(fit, NEW)
 
 
+@pytest.mark.parametrize("how", [lambda fit: fit, lambda fit: fit["posterior"].to_dataset()])
+def test_rows_that_predictions_depend_on_are_those_of_the_fit(how):
+    """With the output layer integrated out, its weights follow from the training rows."""
+    model = regression(X, Y, marginal_output=True)
+    fit = inference.fit_map(model, seed=1, max_steps=30, progressbar=False)
+    right = predict.compile_predictor(model, "mu")(fit, NEW)["mu"]
+    rebuilt = regression(X[::-1] - 3, Y**2, marginal_output=True)
+    found = predict.compile_predictor(rebuilt, "mu")(how(fit), NEW)["mu"]
+    np.testing.assert_allclose(found, right, rtol=1e-12)
+    fewer = predict.compile_predictor(regression(X[:8], Y[:8], marginal_output=True), "mu")
+    with pytest.raises(ValueError, match="the fit's labels of fitted_id must be"):
+        fewer(how(fit), NEW)
+
+
 def test_data_inside_the_graph_are_compared():
-    a, b, c = (output_fingerprints(regression(x, y, marginal_output=True))["mu"]
-               for x, y in ((X, Y), (X + 1, Y), (X, Y)))  # fmt: skip
+    def model(scale):
+        with pm.Model() as model:
+            x = pm.Data("x", X[:, 0])
+            pm.Deterministic("mu", pm.Normal("a") * x @ pm.math.stack([scale] * len(X)))
+        return output_fingerprints(model)["mu"]
+
+    a, b, c = (model(scale) for scale in (1.0, 2.0, 1.0))
     assert a == c != b
 
 

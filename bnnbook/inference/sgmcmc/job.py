@@ -94,7 +94,7 @@ def check_job(
             f"batch_size={density.batch_size} to sample_sgmcmc, which cuts and scales them itself"
         )
     batches = cut(density, batch_size)
-    starts = first_points(density, start, chains, seed=seed).astype(number)
+    starts = first_points(density, start, chains, seed=seed, dtype=number).astype(number)
     settings = {
         "n": list(batches.sizes), "draws": draws, "tune": tune, "thin": thin, "chains": chains,
         "seed": seed, "dtype": dtype,
