@@ -37,14 +37,18 @@ HIDDEN_2 = ["hidden_1", "hidden_2"]
 HIDDEN_1 = ["hidden_1"]
 
 
-def one_layer(**model: Any) -> tuple[Sampler, Sampler]:
+def one_layer(draws: int = 1000, **model: Any) -> tuple[Sampler, Sampler]:
     """Both samplers of a network with one hidden layer; ``model`` is to how it is written."""
-    nuts = {"draws": 1000, "tune": 500, "chains": 4, "target_accept": 0.8, "exchangeable": HIDDEN_1}
-    mclmc = {"draws": 1000, "tune": 2000, "thin": 40, "chains": 4}
+    nuts = {
+        "draws": draws, "tune": 500, "chains": 4, "target_accept": 0.8, "exchangeable": HIDDEN_1
+    }  # fmt: skip
+    mclmc = {"draws": draws, "tune": 2000, "thin": 40, "chains": 4}
     return Sampler("sample_nuts", nuts, model), Sampler("sample_mclmc", mclmc, model)
 
 
-def table(name: str, split: int | str, held_out: int, *, hidden: int, noise_sd: float) -> Posterior:
+def table(
+    name: str, split: int | str, held_out: int, *, hidden: int, noise_sd: float, draws: int = 1000
+) -> Posterior:
     """A UCI table under a small network whose noise sd is known, in the units of the target.
 
     A noise sd that is learned from these tables is small, and the posterior then so narrow that
@@ -64,7 +68,7 @@ def table(name: str, split: int | str, held_out: int, *, hidden: int, noise_sd: 
             "mlp_regression", {"hidden": [hidden], "heteroskedastic": False, "noise_sd": noise_sd}
         ),
         ("mu",),
-        one_layer(marginal_output=True),
+        one_layer(draws, marginal_output=True),
     )  # fmt: skip
 
 
@@ -171,8 +175,9 @@ POSTERIORS: dict[str, Posterior] = {
     ),
     "wine": table("wine-quality-red", 0, 160, hidden=5, noise_sd=0.65),
     "yacht-gap": table("yacht", "gap:5", 103, hidden=10, noise_sd=2.0),
-    "concrete": table("concrete", 0, 103, hidden=10, noise_sd=6.0),
-    "concrete-gap": table("concrete", "gap:7", 120, hidden=10, noise_sd=6.0),
+    "concrete": table("concrete", 0, 103, hidden=10, noise_sd=6.0, draws=4000),
+    "concrete-gap": table("concrete", "gap:7", 120, hidden=5, noise_sd=8.0, draws=3000),
+    "energy": table("energy", 0, 77, hidden=10, noise_sd=2.0, draws=4000),
     "convolution": Posterior(
         "threes, fives and eights among the 8 x 8 digits, a convolution of three 3 x 3 filters, "
         "averages of 2 x 2 and one dense layer",
