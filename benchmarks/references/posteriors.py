@@ -179,8 +179,8 @@ POSTERIORS: dict[str, Posterior] = {
     "concrete-gap": table("concrete", "gap:7", 120, hidden=5, noise_sd=8.0, draws=3000),
     "energy": table("energy", 0, 77, hidden=10, noise_sd=2.0, draws=4000),
     "convolution": Posterior(
-        "threes, fives and eights among the 8 x 8 digits, a convolution by three 4 x 4 filters with "
-        "stride 2, tanh, and one dense layer",
+        "threes, fives and eights among the 8 x 8 digits, a convolution by three 4 x 4 filters "
+        "with stride 2, tanh, and one dense layer",
         Call("digits", {"classes": [3, 5, 8]}),
         {"held_out": 60},
         Call("convolution", {"channels": 3, "n_classes": 3}),

@@ -149,10 +149,10 @@ def from_module(
     if not network.per_row:
         check_rows_alone(call, free, data.full_X)
     coords = data.coords() | made.all_coords(data)
-    axes = {leaf.path: _leaf_dims(leaf, dims or {}, coords) for leaf in free}
-    _check_names(free, axes, centred=centre == "module")
     if width is not None:
         coords["unit"] = np.arange(width)
+    axes = {leaf.path: _leaf_dims(leaf, dims or {}, coords) for leaf in free}
+    _check_names(free, axes, centred=centre == "module")
 
     with pm.Model(coords=coords) as model:
         inputs, observed = data.containers(*made.y_dims(data))
