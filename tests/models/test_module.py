@@ -630,6 +630,15 @@ def test_bad_options(options, error, message):
         )
 
 
+def test_a_dim_of_the_outputs_has_their_length():
+    module = eqx.nn.MLP(2, 2, 3, 1, activation=jnp.tanh, key=keys(1)[0])
+    with pytest.raises(ValueError, match="'unit' has length 2"):
+        models.from_module(
+            module, RNG.normal(size=(N, 2)), REAL, likelihood="normal", heteroskedastic=True,
+            dims={"layers.0.bias": ("unit",)},
+        )  # fmt: skip
+
+
 class Small(eqx.Module):
     a: eqx.nn.Conv2d
     b: eqx.nn.Conv2d
