@@ -36,5 +36,8 @@ def convolution(X: np.ndarray, y: np.ndarray, *, channels: int, n_classes: int) 
     return models.from_module(
         (network, parameters), X, y, likelihood="categorical", n_classes=n_classes,
         prior_sd={"filters": 1 / FILTER, "w_out": units**-0.5, "*": 1.0},
-        dims={"w_out": ("hidden", "class"), "b_out": ("class",)},
+        dims={
+            "filters": ("hidden_1", "colour", "row", "column"), "filters_bias": ("hidden_1",),
+            "w_out": ("output_of_filter", "class"), "b_out": ("class",),
+        },
     )  # fmt: skip
