@@ -62,10 +62,13 @@ def _check(
             f"{_constants(density, lengths)}{_other_axes(density, lengths, ways)}: put them in "
             f"pm.Data, {WHOLE}"
         )
-    orders = [np.random.default_rng(k).permutation(n) for k, n in enumerate(lengths)]
     counts = [
         min(2, n // 2) if size < n else n for n, size in zip(lengths, sizes, strict=True)
     ]  # fmt: skip
+    orders = [
+        np.random.default_rng(k).choice(n, min(2 * c, n), replace=False)
+        for k, (n, c) in enumerate(zip(lengths, counts, strict=True))
+    ]
     parts = [[order[:c] for order, c in zip(orders, counts, strict=True)]]
     parts.append([o[c : 2 * c] if len(o) > c else o for o, c in zip(orders, counts, strict=True)])
     parts.append([order[: 2 * c] for order, c in zip(orders, counts, strict=True)])

@@ -33,15 +33,20 @@ Ways = Sequence[Along | None]
 
 
 def taken(data: Sequence[Any], rows: Sequence[Any], ways: Ways) -> tuple:
-    """The data at some rows of each row axis, index arrays."""
-    return tuple(
-        a
-        if way is None
-        else jnp.asarray(a)
-        .at[(*[slice(None)] * way.axis, rows[way.rows])]
-        .get(mode="promise_in_bounds")
-        for a, way in zip(data, ways, strict=True)
-    )
+    """The data at some rows of each row axis, index arrays; in NumPy, if both are there.
+
+    For JAX to take a few rows, all would have to be copied to the device first.
+    """
+
+    def some(a: Any, way: Along | None) -> Any:
+        if way is None:
+            return a
+        index = (*[slice(None)] * way.axis, rows[way.rows])
+        if isinstance(a, np.ndarray) and isinstance(rows[way.rows], np.ndarray):
+            return a[index]
+        return jnp.asarray(a).at[index].get(mode="promise_in_bounds")
+
+    return tuple(some(a, way) for a, way in zip(data, ways, strict=True))
 
 
 def evaluated(density: LogDensity) -> Evaluate:
