@@ -95,6 +95,7 @@ class Data(NamedTuple):
 
     def fitted_rows(self) -> tuple[TensorVariable, TensorVariable]:
         """The same rows again, for what predictions at other inputs depend on besides draws."""
+        pm.modelcontext(None).add_coord("fitted_id", np.arange(len(self.full_X)))
         X = pm.Data("X_fitted", self.full_X, dims=("fitted_id", *self.X_dims[1:]), borrow=True)
         return X, pm.Data("y_fitted", self.full_y, dims="fitted_id")
 

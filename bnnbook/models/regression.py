@@ -160,7 +160,6 @@ def mlp_regression(
     coords |= {f"hidden_{i}": np.arange(width) for i, width in enumerate(units, start=1)}
     if marginal_output:
         coords["head"] = [*range([data.inputs(), *units][-1]), *(["bias"] if bias else [])]
-        coords["fitted_id"] = coords["obs_id"]
     if outputs:
         coords["output"] = data.labels or np.arange(data.full_y.shape[1])
 
