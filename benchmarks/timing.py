@@ -160,7 +160,10 @@ def serve(pipe: Connection, contestant: bytes, quick: bool, flags: str) -> None:
         return
     except Exception as error:  # sent to who compares
         place = traceback.extract_tb(error.__traceback__)[-1]
-        said = (str(error).strip().splitlines() or [""])[0][:200]
+        said = (str(error).strip().splitlines() or [""])[0]
+        said = re.sub(r" \((/|[A-Za-z]:\\)[^)]*\)", "", said)[
+            :200
+        ]  # where a module lies on this machine
         pipe.send(f"{type(error).__name__}: {said} ({place.name})")
 
 

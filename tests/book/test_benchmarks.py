@@ -28,7 +28,7 @@ def contestant(path, letter, seconds, *, work=1.0, fails_at=None):
     def prepare(quick):
         def run(seed):
             if seed == fails_at:
-                raise ValueError("no such thing")
+                raise ValueError("no such thing (/home/reader/module.py) here")
             with path.open("a") as file:
                 file.write(letter)
             return Run(seconds * (1 + seed), work=work, quality={"quick": float(quick)})
@@ -75,7 +75,7 @@ def test_compiling_counts_once_however_much_work_a_run_does():
 
 def test_a_peer_that_fails_is_named_with_its_error(measured):
     late, broken = measured[1][2:]
-    assert late["error"].startswith("ValueError: no such thing")
+    assert late["error"].startswith("ValueError: no such thing here")  # without the path
     assert broken["error"].startswith("ModuleNotFoundError: No module named 'no_such_package'")
     assert late["ratio"] is broken["ratio"] is None
 

@@ -20,6 +20,20 @@ def counts(y):
     return model
 
 
+def test_a_start_is_looked_at_in_the_precision_of_the_method():
+    with pm.Model() as model:  # squares of 1e20 leave the range of float32
+        pm.Normal("obs", pm.Normal("a"), observed=pm.Data("y", np.full(5, 1e20)))
+    density = compile_log_density(model)
+    check_start(density, np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="not finite at starting point 0 in float32: 5 of 5 rows"):
+        check_start(density, np.zeros((1, 1)), np.float32)
+    with pytest.raises(ValueError, match="in float32"):
+        inference.sample_sgmcmc(
+            model, inference.sgld(1e-9), batch_size=2, draws=1, tune=1, chains=2, seed=0,
+            dtype="float32", progressbar=False,
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("bad", [0, 2, 3, 9])
 def test_a_row_without_a_finite_likelihood_is_found_in_any_block(bad, monkeypatch):
     monkeypatch.setattr(start, "LARGE", 0)

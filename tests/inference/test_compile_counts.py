@@ -59,7 +59,7 @@ def test_a_split_compiles_nothing_again(compilations, n, way):
 
 
 WITH_BATCHES = ("fit_advi, batches", "sample_sgmcmc")
-MARGINAL = [w for w in WAYS if w not in (*WITH_BATCHES, "fit_laplace", "fit_swag", "fit_ensemble")]
+MARGINAL = [w for w in WAYS if w not in (*WITH_BATCHES, "fit_laplace", "fit_swag")]
 
 
 @pytest.mark.filterwarnings("ignore::bnnbook.inference.ConvergenceWarning")
